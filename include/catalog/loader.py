@@ -1,0 +1,158 @@
+"""Read ``tables.yaml`` and ``columns.json`` and refuse what does not hold together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from include.catalog.models import Group, Table
+from include.errors import BadRequest, CatalogError
+
+TABLES_FILE = Path(__file__).with_name("tables.yaml")
+COLUMNS_FILE = Path(__file__).with_name("columns.json")
+
+_DEFAULTS = {"source_schema", "target_schema", "target_table", "key", "rowversion", "soft_delete"}
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The tables by name, in the order of the file, which is the order of a run."""
+
+    tables: Mapping[str, Table]
+
+    def __iter__(self) -> Iterator[Table]:
+        return iter(self.tables.values())
+
+    def __getitem__(self, name: str) -> Table:
+        try:
+            return self.tables[name]
+        except KeyError:
+            raise BadRequest(
+                f"table {name!r} is not in the catalog; add it to {TABLES_FILE.name} and run "
+                f"`python -m include add-table {name}`"
+            ) from None
+
+    def group(self, group: Group) -> list[Table]:
+        """Return the tables of a group, in the order of a run."""
+        return [table for table in self if group in table.groups]
+
+    def pick(self, names: Iterable[str], group: Group) -> list[Table]:
+        """
+        Return the named tables of a group in the order of a run; all of it for no names.
+
+        :raises BadRequest: naming the tables that are not of the group.
+        """
+        wanted, tables = list(names), self.group(group)
+        known = {table.name for table in tables}
+        if unknown := [name for name in wanted if name not in known]:
+            raise BadRequest(f"not {group} tables: {', '.join(unknown)}; choose from {', '.join(sorted(known))}")
+        return [table for table in tables if not wanted or table.name in wanted]
+
+
+def load() -> Catalog:
+    """
+    Return the project's catalog, read once a process.
+
+    :raises CatalogError: naming file, table and field.
+    """
+    return _load_project_catalog()
+
+
+@cache
+def _load_project_catalog() -> Catalog:
+    return read(TABLES_FILE, COLUMNS_FILE)
+
+
+def read(tables_file: Path, columns_file: Path) -> Catalog:
+    """
+    Read and validate a catalog.
+
+    :raises CatalogError: naming file, table and field.
+    """
+    content = _read_yaml(tables_file)
+    _refuse_unknown(tables_file, "", content, {"defaults", "tables"})
+    defaults = content.get("defaults") or {}
+    _refuse_unknown(tables_file, "defaults", defaults, _DEFAULTS)
+    entries = content.get("tables") or {}
+    columns = _read_json(columns_file)
+    if strays := sorted(set(columns) - set(entries)):
+        raise CatalogError(f"{columns_file.name}: {strays[0]}: not in {tables_file.name}")
+    tables = {}
+    for name, entry in entries.items():
+        tables[name] = _table(tables_file, name, {**defaults, **_mapping(tables_file, name, entry)}, columns)
+    return Catalog(tables)
+
+
+def _table(file: Path, name: str, fields: dict[str, Any], columns: Mapping[str, Any]) -> Table:
+    for given in ("name", "columns"):
+        if given in fields:
+            raise CatalogError(f"{file.name}: {name}: {given}: unknown field")
+    fields["target_table"] = str(fields.get("target_table", "{table}")).replace("{table}", name)
+    try:
+        return Table(name=name, columns=columns.get(name, {}), **fields)
+    except ValidationError as error:
+        raise CatalogError(f"{file.name}: {name}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{field}: unknown field"
+    text = problem["msg"].removeprefix("Value error, ")
+    return f"{field}: {text}" if field else text
+
+
+def _refuse_unknown(file: Path, place: str, mapping: Any, known: set[str]) -> None:
+    where = f"{file.name}: {place}: " if place else f"{file.name}: "
+    for field in _mapping(file, place, mapping):
+        if field not in known:
+            raise CatalogError(f"{where}{field}: unknown field, expected one of {', '.join(sorted(known))}")
+
+
+def _mapping(file: Path, place: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        where = f"{file.name}: {place}: " if place else f"{file.name}: "
+        raise CatalogError(f"{where}expected a mapping, found {value!r}")
+    return value
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets a repeated key win silently; a table named twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key_node.value}: named twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        with file.open(encoding="utf-8") as stream:
+            return _mapping(file, "", yaml.load(stream, _UniqueKeyLoader))  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise CatalogError(f"{file.name}: {line}{error.problem}") from error
+    except OSError as error:
+        raise CatalogError(f"{file.name}: cannot be read: {error.strerror}") from error
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return _mapping(file, "", json.loads(file.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise CatalogError(f"{file.name}: line {error.lineno}: {error.msg}") from error
+    except OSError as error:
+        raise CatalogError(f"{file.name}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,77 @@
+"""
+Every error that the engine raises on purpose.
+
+RetailSyncError
+├── TransientError          worth a retry, nothing was changed half
+│   ├── ConnectionLost      the link to a database broke or could not be made
+│   ├── DatabaseBusy        deadlock victim, lock or statement timeout
+│   ├── LockHeld            another run works on the same thing
+│   └── SourceChanged       source and copy differ, the window has to be read again
+└── PermanentError          a retry cannot help, somebody has to act
+    ├── BadRequest          a parameter that makes no sense
+    ├── CatalogError        tables.yaml or columns.json is wrong
+    ├── NotConfigured       a connection or setting is missing
+    ├── AccessDenied        login refused or a right is missing
+    ├── SchemaMismatch      a table or column is missing or of another type
+    ├── ValueDoesNotFit     the target's type cannot hold a value
+    └── CountMismatch       source and copy still differ after a repeat
+
+Messages name table, window and step, and say what to do. They never hold a
+password or the content of a row.
+"""
+
+
+class RetailSyncError(Exception):
+    """Base of all errors of this project."""
+
+
+class TransientError(RetailSyncError):
+    """Worth a retry: whatever was begun has been rolled back."""
+
+
+class ConnectionLost(TransientError):
+    """The link to a database broke or could not be made."""
+
+
+class DatabaseBusy(TransientError):
+    """The database gave up on us: deadlock victim, lock timeout, out of slots."""
+
+
+class LockHeld(TransientError):
+    """Another run holds the lock of this window; the message says which."""
+
+
+class SourceChanged(TransientError):
+    """The copy does not equal what was read; the window has to be read again."""
+
+
+class PermanentError(RetailSyncError):
+    """A retry cannot help."""
+
+
+class BadRequest(PermanentError):
+    """A parameter that makes no sense; nothing was started."""
+
+
+class CatalogError(PermanentError):
+    """The catalog is wrong; the message names file, table and field."""
+
+
+class NotConfigured(PermanentError):
+    """A connection or a setting is missing; the message says where to set it."""
+
+
+class AccessDenied(PermanentError):
+    """The login was refused, or it lacks a right."""
+
+
+class SchemaMismatch(PermanentError):
+    """A table or column is missing or has another type than the catalog says."""
+
+
+class ValueDoesNotFit(PermanentError):
+    """The target's type cannot hold a value of the source."""
+
+
+class CountMismatch(PermanentError):
+    """Source and copy differ, also after the window was read a second time."""
