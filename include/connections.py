@@ -1,0 +1,131 @@
+"""Connections as Airflow writes them, read without Airflow: ``AIRFLOW_CONN_<ID>`` as URI or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from include.errors import NotConfigured
+
+Kind = Literal["postgres", "mssql"]
+
+_KINDS: dict[str, Kind] = {
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "mssql": "mssql",
+}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach one database. ``repr`` and ``str`` never show the password."""
+
+    id: str
+    kind: Kind
+    host: str
+    port: int | None
+    database: str
+    login: str
+    password: str = field(repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __str__(self) -> str:
+        port = f":{self.port}" if self.port else ""
+        return f"{self.id} ({self.kind} {self.login}@{self.host}{port}/{self.database})"
+
+    @classmethod
+    def of(cls, id: str, *, kind: str, extra: Mapping[str, Any] | None = None, **parts: Any) -> Connection:
+        """
+        Build a connection from the parts of an Airflow connection.
+
+        :raises NotConfigured: for a connection type that is no database of ours.
+        """
+        if kind not in _KINDS:
+            raise NotConfigured(f"connection {id!r}: type {kind!r} is not supported, use postgres or mssql")
+        return cls(
+            id=id,
+            kind=_KINDS[kind],
+            host=parts.get("host") or "localhost",
+            port=int(parts["port"]) if parts.get("port") else None,
+            database=parts.get("database") or "",
+            login=parts.get("login") or "",
+            password=parts.get("password") or "",
+            extra=dict(extra or {}),
+        )
+
+
+def find(id: str, local_dir: Path) -> Connection:
+    """
+    Return the connection of the environment, else that of the embedded default.
+
+    :raises NotConfigured: if neither has it, or it cannot be read.
+    """
+    variable = f"AIRFLOW_CONN_{id.upper()}"
+    if text := os.environ.get(variable) or embedded_environment(local_dir).get(variable):
+        return parse(id, text)
+    raise NotConfigured(
+        f"connection {id!r} is not set: export {variable} (see .env.example), "
+        "or start the embedded default with `make demo`"
+    )
+
+
+def embedded_environment(local_dir: Path) -> dict[str, str]:
+    """Return the ``AIRFLOW_CONN_*`` of the embedded servers, empty where they were never started."""
+    try:
+        found: dict[str, str] = json.loads(embedded_file(local_dir).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def embedded_file(local_dir: Path) -> Path:
+    """Return the file in which the embedded servers leave their connections."""
+    return local_dir / "connections.json"
+
+
+def parse(id: str, text: str) -> Connection:
+    """
+    Read a connection in either of Airflow's two forms.
+
+    :raises NotConfigured: naming the connection, never quoting its text.
+    """
+    try:
+        return _from_json(id, text) if text.lstrip().startswith("{") else _from_uri(id, text)
+    except (ValueError, AttributeError, TypeError):
+        raise NotConfigured(f"connection {id!r}: neither an Airflow connection URI nor JSON") from None
+
+
+def _from_json(id: str, text: str) -> Connection:
+    parts = json.loads(text)
+    extra = parts.get("extra") or {}
+    return Connection.of(
+        id,
+        kind=parts.get("conn_type", ""),
+        host=parts.get("host"),
+        port=parts.get("port"),
+        database=parts.get("schema"),
+        login=parts.get("login"),
+        password=parts.get("password"),
+        extra=json.loads(extra) if isinstance(extra, str) else extra,
+    )
+
+
+def _from_uri(id: str, text: str) -> Connection:
+    uri = urlsplit(text)
+    query = dict(parse_qsl(uri.query, keep_blank_values=True))
+    extra = json.loads(query["__extra__"]) if "__extra__" in query else query
+    return Connection.of(
+        id,
+        kind=uri.scheme,
+        host=unquote(uri.hostname or ""),
+        port=uri.port,
+        database=unquote(uri.path.lstrip("/")),
+        login=unquote(uri.username or ""),
+        password=unquote(uri.password or ""),
+        extra=extra,
+    )

@@ -1,0 +1,1 @@
+"""One package a database, behind the interface of ``include.engines.base``."""

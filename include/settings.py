@@ -1,0 +1,57 @@
+"""Every default of the project that somebody may want to change, each also ``RETAIL_SYNC_<NAME>``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings from the environment; times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="RETAIL_SYNC_", frozen=True)
+
+    business_timezone: str = "Asia/Kuala_Lumpur"
+    """The zone in which the point of sale has its business days."""
+
+    source_connection: str = "pos_source"
+    warehouse_connection: str = "warehouse"
+    control_connection: str = "control"
+
+    source_pool: str = "pos_source"
+    """The Airflow pool that caps how many windows are read at once."""
+
+    local_dir: Path = PROJECT_ROOT / ".local"
+    """Where the embedded default keeps its databases, logs and results."""
+
+    exports_url: str = str(PROJECT_ROOT / "exports")
+    """A folder, or the URL of an object store (``s3://bucket/prefix``, ``gs://…``)."""
+
+    max_workers: Annotated[int, Field(ge=1)] = 2
+    """Windows of a table at once on the command line; the pool says so under Airflow."""
+
+    batch_bytes: Annotated[int, Field(ge=64 * 1024)] = 8 * 1024 * 1024
+    """How much of a stream is held in memory at once."""
+
+    lock_wait: Annotated[float, Field(ge=0)] = 900.0
+    """How long to wait for another run's lock before the task is given back for a retry."""
+
+    publish_lock_wait: Annotated[float, Field(gt=0)] = 5.0
+    """How long a publish queues behind readers before it steps back and lets others pass."""
+
+    publish_wait: Annotated[float, Field(ge=0)] = 600.0
+    """How long a publish goes on trying, in all."""
+
+    progress_every: Annotated[float, Field(gt=0)] = 5.0
+    """How often rows and rate are logged while a window is read."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The business timezone."""
+        return ZoneInfo(self.business_timezone)
