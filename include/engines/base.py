@@ -1,0 +1,177 @@
+"""
+What the replication asks of a database, whichever it is.
+
+A ``Source`` is read, a ``Warehouse`` is written; neither knows the other. How rows get
+from one to the other is chosen by the pair, in ``include.engines.transfer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from include.catalog import Table
+from include.windows import Span
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import sqlalchemy as sa
+
+
+class Level(StrEnum):
+    """How closely two copies of a span are compared, the cheapest first."""
+
+    COUNTS = "counts"
+    VERSIONS = "versions"
+    CHECKSUM = "checksum"
+
+
+@dataclass(frozen=True, slots=True)
+class DaySum:
+    """A day of a span: its rows, and an order-independent sum over them (0 for counts)."""
+
+    rows: int
+    sum: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """
+    What a span looks like, day by day; None is the day of rows without a date.
+
+    ``method`` names how the sums were made: only digests of one method can be compared.
+    """
+
+    method: str
+    days: Mapping[date | None, DaySum]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the span."""
+        return sum(day.rows for day in self.days.values())
+
+    @property
+    def total(self) -> str:
+        """The sum of all days as 16 hex digits."""
+        return f"{sum(day.sum for day in self.days.values()) % 2**64:016x}"
+
+    def differing(self, other: Digest) -> list[date | None]:
+        """
+        Return the days on which the two are not equal, in order, the undated last.
+
+        :raises ValueError: if their methods differ.
+        """
+        if self.method != other.method:
+            raise ValueError(f"digests of methods {self.method} and {other.method} cannot be compared")
+        days = {day for day in self.days.keys() | other.days.keys() if self.days.get(day) != other.days.get(day)}
+        return sorted(days, key=lambda day: (day is None, day or date.min))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Rows and bytes that went into a staging table."""
+
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a publish changed: rows put in place, rows it replaced, and rows whose date had moved."""
+
+    rows: int
+    replaced: int
+    moved: int
+
+
+#: Called with the rows and bytes that were read so far, as often as there is something new.
+OnRows = Callable[[int, int], None]
+
+
+class Snapshot(Protocol):
+    """One consistent view of a span at the source, until it is closed."""
+
+    table: Table
+    span: Span
+
+    def count(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def digest(self, level: Level) -> Digest:
+        """Return the rows' digest."""
+        ...
+
+    def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+        """Return the rows as batches of about ``batch_bytes``, in the catalog's columns and types."""
+        ...
+
+
+class Source(Protocol):
+    """A database that is read, and never written."""
+
+    def columns(self, table: Table) -> dict[str, str] | None:
+        """Return the columns that the database has now with their types, None without the table."""
+        ...
+
+    def snapshot(self, table: Table, span: Span) -> AbstractContextManager[Snapshot]:
+        """Open a consistent view of a span."""
+        ...
+
+    def check(self) -> dict[str, Any]:
+        """Return version, rights and the like; raises if it cannot be reached."""
+        ...
+
+
+class Staging(Protocol):
+    """The place of a window that no one else writes and no reader sees."""
+
+    table: Table
+    span: Span
+
+    def load(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> Loaded:
+        """Write all batches, or nothing."""
+        ...
+
+
+class Warehouse(Protocol):
+    """The database that holds the copy."""
+
+    def metadata(self) -> sa.Engine:
+        """Return an engine for the project's own tables; each connection commits by itself."""
+        ...
+
+    def staging(self, table: Table, span: Span) -> AbstractContextManager[Staging]:
+        """Make the staging table of a span, taking the place of what a dead run left there."""
+        ...
+
+    def publish(
+        self, staging: Staging, record: Callable[[Published], sa.Update], before_commit: Callable[[], None]
+    ) -> Published:
+        """
+        Replace the span by the staging table's rows in one transaction.
+
+        :param record: makes the progress row's update, run inside the transaction.
+        :param before_commit: called last; what it raises rolls everything back.
+        """
+        ...
+
+    def digest(self, table: Table, span: Span, level: Level) -> Digest:
+        """Return the digest of a span of the copy."""
+        ...
+
+    def dead_staging(self, table: Table) -> list[Span]:
+        """Return the spans of which a staging table is there."""
+        ...
+
+    def drop_staging(self, table: Table, span: Span) -> None:
+        """Remove a span's staging table if it is there."""
+        ...
+
+    def check(self) -> dict[str, Any]:
+        """Return version, rights and the like; raises if it cannot be reached."""
+        ...

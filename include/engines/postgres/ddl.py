@@ -1,0 +1,155 @@
+"""
+The replica tables in PostgreSQL.
+
+A table with a real date column is range-partitioned by month on it; rows without a
+date live in the default partition. The key is unique in each partition, by an index of
+the partition itself, so that a loaded table can be attached without building one.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from psycopg import sql
+
+from include.catalog import Table
+from include.engines.postgres.sql import Query, names, target_name
+from include.engines.postgres.types import postgres_type
+from include.windows import Span, Undated, Window
+
+STAGING_SCHEMA = "staging"
+
+_SPAN_CHECK = "span"
+
+
+def is_partitioned(table: Table) -> bool:
+    """Whether the replica is partitioned by month: it needs a date column that is no text."""
+    return table.strategy == "window" and not table.date_is_text
+
+
+def default_partition(table: Table) -> sql.Identifier:
+    """Return the partition of the rows without a date."""
+    return sql.Identifier(table.target_schema, f"{table.target_table}_undated")
+
+
+def month_partition_name(table: Table, month: date) -> str:
+    """Return the unqualified name of a month's partition."""
+    return f"{table.target_table}_{month:%Y%m}"
+
+
+def staging_name(table: Table, span: Span) -> str:
+    """Return the unqualified name of a span's staging table; ``staging_span`` reads it back."""
+    suffix = span.name if isinstance(span, Undated) else f"{span.start:%Y%m%d}_{span.end:%Y%m%d}"
+    return f"{table.target_table}__{suffix}"
+
+
+def staging_span(table: Table, name: str) -> Span | None:
+    """Return the span of a staging table's name, None if it is not one of this table's."""
+    prefix = f"{table.target_table}__"
+    if not name.startswith(prefix):
+        return None
+    suffix = name.removeprefix(prefix)
+    if suffix == Undated().name:
+        return Undated()
+    try:
+        start, end = suffix.split("_")
+        return Window(date.fromisoformat(start), date.fromisoformat(end))
+    except ValueError:
+        return None
+
+
+def create_schemas(target_schema: str) -> list[Query]:
+    """Return the statements that make the schemas of the replica tables and of staging."""
+    return [
+        sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
+        for schema in (target_schema, STAGING_SCHEMA)
+    ]
+
+
+def create_replica(table: Table) -> list[Query]:
+    """Return the statements that make a replica table; none of them harms one that is there."""
+    columns = sql.SQL(",\n    ").join(
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(postgres_type(type_)))
+        for name, type_ in table.columns.items()
+    )
+    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n    {}\n)").format(target_name(table), columns)
+    if not is_partitioned(table):
+        return [create, *_unique_key(table, target_name(table), f"{table.target_table}_key")]
+    assert table.date is not None
+    partition = default_partition(table)
+    return [
+        create + sql.SQL(" PARTITION BY RANGE ({})").format(sql.Identifier(table.date)),
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} DEFAULT").format(partition, target_name(table)),
+        *_unique_key(table, partition, f"{table.target_table}_undated_key"),
+    ]
+
+
+def create_staging(table: Table, span: Span) -> list[Query]:
+    """Return the statements that make a span's staging table, in the place of an older one."""
+    staging = sql.Identifier(STAGING_SCHEMA, staging_name(table, span))
+    statements = [
+        sql.SQL("DROP TABLE IF EXISTS {}").format(staging),
+        sql.SQL("CREATE TABLE {} (LIKE {})").format(staging, target_name(table)),
+    ]
+    if isinstance(span, Window) and is_partitioned(table):
+        statements.append(_span_check(table, span, staging))
+    return statements
+
+
+def staging_key(table: Table, span: Span) -> list[Query]:
+    """Return the statement that makes the staging table's key unique, after it was loaded."""
+    name = staging_name(table, span)
+    if not table.key:
+        return []
+    return [
+        sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(sql.Identifier(STAGING_SCHEMA, name), names(table.key))
+    ]
+
+
+def create_month(table: Table, month: Window) -> list[Query]:
+    """
+    Return the statements that make a month's partition.
+
+    It is made apart and attached: CREATE … PARTITION OF would keep every reader out.
+    """
+    name = sql.Identifier(table.target_schema, month_partition_name(table, month.start))
+    return [
+        sql.SQL("CREATE TABLE {} (LIKE {})").format(name, target_name(table)),
+        _span_check(table, month, name),
+        *([sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(name, names(table.key))] if table.key else []),
+        *attach(table, month, name),
+    ]
+
+
+def attach(table: Table, month: Window, partition: sql.Identifier) -> list[Query]:
+    """Return the statements that make a loaded table a partition; its check spares the scan."""
+    return [
+        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+            target_name(table), partition, sql.Literal(month.start.isoformat()), sql.Literal(month.end.isoformat())
+        ),
+        sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(partition, sql.Identifier(_SPAN_CHECK)),
+    ]
+
+
+def _span_check(table: Table, span: Window, relation: sql.Identifier) -> Query:
+    assert table.date is not None
+    return sql.SQL(
+        "ALTER TABLE {relation} ADD CONSTRAINT {name}"
+        " CHECK ({date} IS NOT NULL AND {date} >= {start} AND {date} < {end})"
+    ).format(
+        relation=relation,
+        name=sql.Identifier(_SPAN_CHECK),
+        date=sql.Identifier(table.date),
+        start=sql.Literal(span.start.isoformat()),
+        end=sql.Literal(span.end.isoformat()),
+    )
+
+
+def _unique_key(table: Table, relation: sql.Identifier, name: str) -> list[Query]:
+    if not table.key:
+        return []
+    return [
+        sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
+            sql.Identifier(name), relation, names(table.key)
+        )
+    ]

@@ -1,0 +1,106 @@
+"""Read a PostgreSQL source: a span as one consistent snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg import sql as pgsql
+
+from include.catalog import Table
+from include.connections import Connection
+from include.engines.base import Digest, Level
+from include.engines.postgres import sql
+from include.engines.postgres.connect import connect, conninfo
+from include.engines.postgres.digests import run_digest
+from include.engines.postgres.errors import translated
+from include.windows import Span
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COLUMNS = """
+    SELECT attname, format_type(atttypid, atttypmod)
+    FROM pg_attribute
+    WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+    ORDER BY attnum
+"""
+
+
+@dataclass(frozen=True)
+class PostgresSource:
+    """A PostgreSQL database that is read, in read-only transactions."""
+
+    connection: Connection
+    application: str = "retail-sync"
+
+    def columns(self, table: Table) -> dict[str, str] | None:
+        """Return the columns that the database has now with their types, None without the table."""
+        with translated(f"{table.name}: reading its columns"), self._session() as session:
+            name = sql.source_name(table).as_string(session)
+            return dict(session.execute(_COLUMNS, (name,)).fetchall()) or None
+
+    @contextmanager
+    def snapshot(self, table: Table, span: Span) -> Iterator[PostgresSnapshot]:
+        """Open a REPEATABLE READ view of a span; everything asked of it is of one moment."""
+        with translated(f"{table.name} {span.name}: reading the source"), self._session() as session:
+            yield PostgresSnapshot(table, span, session, self)
+
+    def check(self) -> dict[str, Any]:
+        """Return version and state; raises if the server cannot be reached."""
+        with translated(f"checking {self.connection}"), self._session() as session:
+            row = session.execute(
+                "SELECT current_setting('server_version'), pg_is_in_recovery(), current_user"
+            ).fetchone()
+        assert row is not None
+        version, replica, user = row
+        return {"version": f"PostgreSQL {version}", "replica": replica, "user": user}
+
+    @contextmanager
+    def _session(self) -> Iterator[psycopg.Connection[Any]]:
+        session = connect(self.connection, self.application)
+        try:
+            session.isolation_level = IsolationLevel.REPEATABLE_READ
+            session.read_only = True
+            yield session
+        finally:
+            session.close()
+
+
+@dataclass(frozen=True)
+class PostgresSnapshot:
+    """A span of a source table at one moment; ``session`` is inside its transaction."""
+
+    table: Table
+    span: Span
+    session: psycopg.Connection[Any]
+    source: PostgresSource
+
+    @property
+    def query(self) -> pgsql.Composed:
+        """The query for the rows, in the catalog's columns."""
+        return sql.select(self.table, sql.source_name(self.table), self.span)
+
+    def count(self) -> int:
+        """Return the number of rows."""
+        row = self.session.execute(sql.count(self.table, sql.source_name(self.table), self.span)).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def digest(self, level: Level) -> Digest:
+        """Return the rows' digest."""
+        return run_digest(self.session, self.table, sql.source_name(self.table), self.span, level)
+
+    def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+        """Return the rows as Arrow batches, read by ADBC in the same snapshot as everything else."""
+        from include.engines.postgres import arrow
+
+        row = self.session.execute("SELECT pg_export_snapshot()").fetchone()
+        assert row is not None
+        uri = conninfo(self.source.connection, self.source.application)
+        with translated(f"{self.table.name} {self.span.name}: reading the source"):
+            yield from arrow.read(uri, row[0], self.query.as_string(self.session), self.table, batch_bytes)

@@ -1,0 +1,103 @@
+"""
+The statements that read and compare a span in PostgreSQL: pure, no connection.
+
+COPY takes no parameters, so dates are written as literals, by psycopg; names come
+from the catalog and are quoted.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from include.catalog import Table
+from include.engines.base import Level
+from include.windows import Span, Undated
+
+Query = sql.Composed
+
+
+def names(columns: tuple[str, ...] | list[str], prefix: str = "") -> Query:
+    """Return quoted column names with commas between."""
+    start = sql.SQL(f"{prefix}.") if prefix else sql.SQL("")
+    return sql.SQL(", ").join(start + sql.Identifier(column) for column in columns)
+
+
+def source_name(table: Table) -> sql.Identifier:
+    """Return the quoted name of the table at the source."""
+    return sql.Identifier(table.source_schema, table.name)
+
+
+def target_name(table: Table) -> sql.Identifier:
+    """Return the quoted name of the table in the warehouse."""
+    return sql.Identifier(table.target_schema, table.target_table)
+
+
+def business_date(table: Table) -> Query:
+    """
+    Return the expression of a row's business date, NULL where there is none.
+
+    A text date is taken apart and checked by arithmetic: whatever the text is, the
+    expression does not fail, and being immutable it may be indexed.
+    """
+    assert table.date is not None
+    column = sql.Identifier(table.date)
+    if not table.date_is_text:
+        return sql.SQL("{}::date").format(column)
+    part = "substr({column}, {at}, {length})::int"
+    day, month, year = (
+        sql.SQL(part).format(column=column, at=sql.Literal(at), length=sql.Literal(length))
+        for at, length in ((1, 2), (4, 2), (7, 4))
+    )
+    return sql.SQL(
+        "CASE WHEN {column} ~ '^[0-9]{{2}}/[0-9]{{2}}/[0-9]{{4}}' AND {year} > 0"
+        " AND {month} BETWEEN 1 AND 12 AND {day} BETWEEN 1 AND CASE"
+        " WHEN {month} IN (4, 6, 9, 11) THEN 30 WHEN {month} <> 2 THEN 31"
+        " WHEN {year} % 4 = 0 AND ({year} % 100 <> 0 OR {year} % 400 = 0) THEN 29 ELSE 28 END"
+        " THEN make_date({year}, {month}, {day}) END"
+    ).format(column=column, day=day, month=month, year=year)
+
+
+def in_span(table: Table, span: Span) -> Query:
+    """Return the condition that a row lies in the span."""
+    assert table.date is not None
+    value = business_date(table) if table.date_is_text else sql.Composed([sql.Identifier(table.date)])
+    if isinstance(span, Undated):
+        return sql.SQL("{} IS NULL").format(value)
+    return sql.SQL("{value} >= {start} AND {value} < {end}").format(
+        value=value, start=sql.Literal(span.start), end=sql.Literal(span.end)
+    )
+
+
+def select(table: Table, relation: sql.Composable, span: Span) -> Query:
+    """Return the query for the rows of a span, in the catalog's order of columns."""
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(
+        names(list(table.columns)), relation, in_span(table, span)
+    )
+
+
+def count(table: Table, relation: sql.Composable, span: Span) -> Query:
+    """Return the query for the number of rows of a span."""
+    return sql.SQL("SELECT count(*) FROM {} WHERE {}").format(relation, in_span(table, span))
+
+
+def digest(table: Table, relation: sql.Composable, span: Span, level: Level) -> Query:
+    """Return the query for (day, rows, sum) of a span; equal rows give equal sums in any order."""
+    sums = {
+        Level.COUNTS: sql.Composed([sql.SQL("0")]),
+        Level.VERSIONS: _version_sum(table),
+        Level.CHECKSUM: sql.SQL("coalesce(sum(hash_record_extended(ROW({}), 0)), 0)").format(
+            names(list(table.columns))
+        ),
+    }
+    return sql.SQL("SELECT {day} AS day, count(*), {sum} FROM {relation} WHERE {condition} GROUP BY 1").format(
+        day=business_date(table), sum=sums[level], relation=relation, condition=in_span(table, span)
+    )
+
+
+def _version_sum(table: Table) -> Query:
+    """A late commit may carry a lower rowversion than the highest, so a maximum would miss it."""
+    if table.rowversion is None:
+        return sql.Composed([sql.SQL("0")])
+    return sql.SQL("coalesce(sum(('x' || encode({}, 'hex'))::bit(64)::bigint), 0)").format(
+        sql.Identifier(table.rowversion)
+    )

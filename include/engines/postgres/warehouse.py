@@ -1,0 +1,170 @@
+"""Write the copy into a PostgreSQL warehouse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql as pgsql
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from include.catalog import Table
+from include.connections import Connection
+from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
+from include.engines.postgres import ddl, sql
+from include.engines.postgres.connect import connect, sqlalchemy_engine
+from include.engines.postgres.digests import run_digest
+from include.engines.postgres.errors import translated
+from include.engines.postgres.publish import Publication
+from include.errors import DatabaseBusy
+from include.settings import Settings
+from include.windows import Span
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_STAGING_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename LIKE %s"
+_BLOCKERS = """
+    SELECT string_agg(DISTINCT format('%s (pid %s, %s)', usename, pid, application_name), ', ')
+    FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE relation = to_regclass(%s) AND pid <> pg_backend_pid() AND granted
+"""
+
+
+@dataclass(frozen=True)
+class PostgresWarehouse:
+    """A PostgreSQL database that holds the copy."""
+
+    connection: Connection
+    application: str = "retail-sync"
+    settings: Settings = field(default_factory=Settings)
+
+    def metadata(self) -> sa.Engine:
+        """Return an engine for the project's own tables; each connection commits by itself."""
+        return sqlalchemy_engine(self.connection, self.application).execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def staging(self, table: Table, span: Span) -> Iterator[PostgresStaging]:
+        """Open the staging table of a span; what was not published is dropped at the end."""
+        staging = PostgresStaging(table, span, self)
+        try:
+            yield staging
+        except Exception:
+            self.drop_staging(table, span)
+            raise
+
+    def publish(
+        self, staging: Staging, record: Callable[[Published], sa.Update], before_commit: Callable[[], None]
+    ) -> Published:
+        """
+        Replace the span by the staging table's rows in one transaction.
+
+        Steps back whenever readers hold it up for ``publish_lock_wait``, so that others can
+        pass, and tries again for ``publish_wait``.
+        """
+        table, span = staging.table, staging.span
+        deadline = time.monotonic() + self.settings.publish_wait
+        while True:
+            try:
+                with translated(f"{table.name} {span.name}: publishing"), self._session() as session:
+                    published = Publication(session, table, span).run(self.settings.publish_lock_wait)
+                    _execute(session, record(published))
+                    before_commit()
+                    session.commit()
+                    return published
+            except DatabaseBusy as error:
+                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                    raise
+                if time.monotonic() > deadline:
+                    raise DatabaseBusy(f"{error}; held by {self._blockers(table)}") from error
+                time.sleep(min(self.settings.publish_lock_wait, 1.0))
+
+    def digest(self, table: Table, span: Span, level: Level) -> Digest:
+        """Return the digest of a span of the copy."""
+        with translated(f"{table.name} {span.name}: comparing the warehouse"), self._session() as session:
+            return run_digest(session, table, sql.target_name(table), span, level)
+
+    def dead_staging(self, table: Table) -> list[Span]:
+        """Return the spans of which a staging table is there."""
+        with translated(f"{table.name}: looking for staging tables"), self._session() as session:
+            pattern = table.target_table.replace("_", r"\_") + r"\_\_%"
+            names = session.execute(_STAGING_TABLES, (ddl.STAGING_SCHEMA, pattern)).fetchall()
+        spans = (ddl.staging_span(table, name) for (name,) in names)
+        return [span for span in spans if span is not None]
+
+    def drop_staging(self, table: Table, span: Span) -> None:
+        """Remove a span's staging table if it is there."""
+        with translated(f"{table.name} {span.name}: dropping its staging table"), self._session() as session:
+            name = pgsql.Identifier(ddl.STAGING_SCHEMA, ddl.staging_name(table, span))
+            session.execute(pgsql.SQL("DROP TABLE IF EXISTS {}").format(name))
+            session.commit()
+
+    def check(self) -> dict[str, Any]:
+        """Return version and rights; raises if the server cannot be reached."""
+        with translated(f"checking {self.connection}"), self._session() as session:
+            row = session.execute(
+                "SELECT current_setting('server_version'), current_user,"
+                " has_database_privilege(current_database(), 'CREATE'), pg_is_in_recovery()"
+            ).fetchone()
+        assert row is not None
+        version, user, may_create, replica = row
+        return {"version": f"PostgreSQL {version}", "user": user, "may_create": may_create, "replica": replica}
+
+    def _blockers(self, table: Table) -> str:
+        with translated(f"{table.name}: looking for blockers"), self._session() as session:
+            row = session.execute(_BLOCKERS, (sql.target_name(table).as_string(session),)).fetchone()
+        return (row and row[0]) or "somebody who is gone by now"
+
+    @contextmanager
+    def _session(self) -> Iterator[psycopg.Connection[Any]]:
+        session = connect(self.connection, self.application)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+@dataclass(frozen=True)
+class PostgresStaging:
+    """A table of its own for a span, made and filled in one transaction: a killed load leaves nothing."""
+
+    table: Table
+    span: Span
+    warehouse: PostgresWarehouse
+
+    def load(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> Loaded:
+        """Write all batches, or nothing."""
+        from include.engines.postgres import arrow
+
+        return self.fill(lambda session, copy: arrow.write(session, copy, batches, self.table, on_rows))
+
+    def fill(self, write: Callable[[psycopg.Connection[Any], pgsql.Composed], Loaded]) -> Loaded:
+        """
+        Make the table, let ``write`` fill it by the COPY statement, make its key unique, commit.
+
+        FREEZE marks the rows visible for everybody as they are written: no second pass over
+        them later, and a reader in an older snapshot sees the new month, not an empty one.
+        """
+        relation = pgsql.Identifier(ddl.STAGING_SCHEMA, ddl.staging_name(self.table, self.span))
+        copy = pgsql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
+            relation, sql.names(list(self.table.columns))
+        )
+        with translated(f"{self.table.name} {self.span.name}: loading"), self.warehouse._session() as session:
+            for statement in ddl.create_staging(self.table, self.span):
+                session.execute(statement)
+            loaded = write(session, copy)
+            for statement in ddl.staging_key(self.table, self.span):
+                session.execute(statement)
+            session.commit()
+        return loaded
+
+
+def _execute(session: psycopg.Connection[Any], statement: sa.Update) -> None:
+    """Run an SQLAlchemy statement inside the session's own transaction."""
+    compiled = statement.compile(dialect=PGDialect_psycopg())
+    session.execute(str(compiled).encode(), compiled.params)

@@ -1,0 +1,26 @@
+"""The fastest way between two points, chosen by the pair of engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from include.engines.base import Loaded, OnRows, Snapshot, Staging
+from include.engines.postgres.source import PostgresSnapshot
+from include.engines.postgres.warehouse import PostgresStaging
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Sees every batch on its way, and hands it on.
+Tee = Callable[[Iterator["pa.RecordBatch"]], Iterator["pa.RecordBatch"]]
+
+
+def transfer(snapshot: Snapshot, staging: Staging, batch_bytes: int, tee: Tee | None, on_rows: OnRows) -> Loaded:
+    """Load the snapshot's rows into the staging table; as Arrow where somebody looks at them."""
+    if tee is None and isinstance(snapshot, PostgresSnapshot) and isinstance(staging, PostgresStaging):
+        from include.engines.postgres.pipe import pipe
+
+        return pipe(snapshot, staging, on_rows)
+    batches = snapshot.batches(batch_bytes)
+    return staging.load(tee(batches) if tee else batches, on_rows)

@@ -1,0 +1,176 @@
+"""
+The run record in the warehouse: ``etl_progress``, a row per run, table and window.
+
+Dates in it are inclusive, times are UTC. ``published`` is written in the transaction that
+makes the rows visible, so the record can be trusted about what readers see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from include.windows import Span, Window, month_keys
+
+SCHEMA = "dbo"
+
+metadata = sa.MetaData(schema=SCHEMA)
+
+etl_progress = sa.Table(
+    "etl_progress",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("run_id", sa.String(250), nullable=False),
+    sa.Column("table_name", sa.String(128), nullable=False),
+    sa.Column("window_name", sa.String(32), nullable=False),
+    sa.Column("from_date", sa.Date),
+    sa.Column("to_date", sa.Date),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("rows_source", sa.BigInteger),
+    sa.Column("rows_read", sa.BigInteger),
+    sa.Column("rows_published", sa.BigInteger),
+    sa.Column("rows_replaced", sa.BigInteger),
+    sa.Column("rows_moved", sa.BigInteger),
+    sa.Column("bytes_read", sa.BigInteger),
+    sa.Column("seconds_waiting", sa.Double),
+    sa.Column("seconds_loading", sa.Double),
+    sa.Column("seconds_publishing", sa.Double),
+    sa.Column("seconds_verifying", sa.Double),
+    sa.Column("checksum", sa.String(16)),
+    sa.Column("export_path", sa.String(1024)),
+    sa.Column("error", sa.Text),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("published_at", sa.DateTime(timezone=True)),
+    sa.Column("finished_at", sa.DateTime(timezone=True)),
+    sa.UniqueConstraint("run_id", "table_name", "window_name", name="uq_etl_progress_window"),
+    sa.Index("ix_etl_progress_table", "table_name", "window_name", "status"),
+)
+
+
+class Status(StrEnum):
+    """How far a window is."""
+
+    RUNNING = "running"
+    PUBLISHED = "published"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    NOT_EXPOSED = "not_exposed"
+
+
+@dataclass(frozen=True)
+class ProgressRow:
+    """The row of one window in one run."""
+
+    engine: sa.Engine
+    run_id: str
+    table_name: str
+    span: Span
+
+    def start(self, attempt: int) -> None:
+        """Begin the row, or begin it anew, as ``running``."""
+        fresh: dict[str, Any] = {
+            column.name: None
+            for column in etl_progress.columns
+            if column.nullable and column.name not in ("from_date", "to_date")
+        }
+        fresh |= {"status": Status.RUNNING, "attempt": attempt, "started_at": now()}
+        with self.engine.connect() as connection:
+            if connection.execute(self.update(fresh)).rowcount:
+                return
+            dated = isinstance(self.span, Window)
+            key = {
+                "run_id": self.run_id,
+                "table_name": self.table_name,
+                "window_name": self.span.name,
+                "from_date": self.span.start if isinstance(self.span, Window) else None,
+                "to_date": self.span.last_day if dated and isinstance(self.span, Window) else None,
+            }
+            connection.execute(etl_progress.insert().values({**fresh, **key}))
+
+    def update(self, values: Mapping[str, Any]) -> sa.Update:
+        """Return the statement that sets columns of the row."""
+        return (
+            etl_progress.update()
+            .where(
+                etl_progress.c.run_id == self.run_id,
+                etl_progress.c.table_name == self.table_name,
+                etl_progress.c.window_name == self.span.name,
+            )
+            .values(dict(values))
+        )
+
+    def finish(self, status: Status, values: Mapping[str, Any]) -> None:
+        """Close the row."""
+        with self.engine.connect() as connection:
+            connection.execute(self.update({**values, "status": status, "finished_at": now()}))
+
+    def was_published(self) -> bool:
+        """Whether any run has ever published this window."""
+        query = sa.select(sa.literal(1)).where(
+            etl_progress.c.table_name == self.table_name,
+            etl_progress.c.window_name == self.span.name,
+            etl_progress.c.status.in_([Status.PUBLISHED, Status.VERIFIED]),
+        )
+        with self.engine.connect() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
+    def close_dead(self) -> int:
+        """
+        Close what dead runs left as ``running`` in the months of this window; returns how many.
+
+        Only for the holder of the window's lock: whoever wrote those rows held it too.
+        """
+        own_months = etl_progress.c.window_name == self.span.name
+        if isinstance(self.span, Window):
+            keys = month_keys(self.span)
+            first, last = (Window.parse(f"{key}-01/{key}-02") for key in (keys[0], keys[-1]))
+            own_months = sa.and_(
+                etl_progress.c.from_date >= first.start,
+                etl_progress.c.to_date <= Window.of_month(last.start).last_day,
+            )
+        statement = (
+            etl_progress.update()
+            .where(
+                etl_progress.c.table_name == self.table_name,
+                etl_progress.c.status == Status.RUNNING,
+                own_months,
+            )
+            .values(status=Status.FAILED, error="the process died", finished_at=now())
+        )
+        with self.engine.connect() as connection:
+            return connection.execute(statement).rowcount
+
+
+def rows_of_run(engine: sa.Engine, run_id: str, table_name: str | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a run, as dictionaries, in the order in which they were begun."""
+    query = sa.select(etl_progress).where(etl_progress.c.run_id == run_id)
+    if table_name:
+        query = query.where(etl_progress.c.table_name == table_name)
+    return _fetch(engine, query.order_by(etl_progress.c.started_at, etl_progress.c.id))
+
+
+def latest_rows(engine: sa.Engine, table_names: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the newest row of each table and window."""
+    newest = (
+        sa.select(sa.func.max(etl_progress.c.id))
+        .where(etl_progress.c.table_name.in_(list(table_names)))
+        .group_by(etl_progress.c.table_name, etl_progress.c.window_name)
+    )
+    query = sa.select(etl_progress).where(etl_progress.c.id.in_(newest))
+    return _fetch(engine, query.order_by(etl_progress.c.table_name, etl_progress.c.window_name))
+
+
+def now() -> datetime:
+    """Return the time for the record, in UTC."""
+    return datetime.now(UTC)
+
+
+def _fetch(engine: sa.Engine, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,279 @@
+"""
+Replace one window of one table in the warehouse by the source's rows.
+
+Lock, read into a staging table, check, publish in one transaction, verify. Killed at any
+point the warehouse holds the old window or the new one, and the next run goes on from
+there. A window that was published before is compared first and left alone if it is equal.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from include import locks
+from include.catalog import Table
+from include.connections import Connection
+from include.engines.base import Digest, Level, Loaded, Published, Snapshot, Source, Staging, Warehouse
+from include.engines.transfer import transfer
+from include.errors import CountMismatch, RetailSyncError, SourceChanged
+from include.replication.export import ExportFile, ExportTarget
+from include.replication.observe import Observer, Step
+from include.replication.progress import ProgressRow, Status, now
+from include.settings import Settings
+from include.windows import Span, Undated, month_keys
+
+log = logging.getLogger(__name__)
+
+#: A window that does not equal its source is read once more before it is called a mismatch.
+_READS = 2
+
+
+class Verify(StrEnum):
+    """How a published window is compared with its source."""
+
+    NONE = "none"
+    COUNTS = "counts"
+    CHECKSUM = "checksum"
+
+    @property
+    def level(self) -> Level:
+        """The level of comparison after a publish; counts are the least a manifest needs."""
+        return Level.CHECKSUM if self is Verify.CHECKSUM else Level.COUNTS
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all windows of a run share."""
+
+    id: str
+    source: Source
+    warehouse: Warehouse
+    control: Connection
+    settings: Settings
+    verify: Verify = Verify.CHECKSUM
+    export: ExportTarget | None = None
+    force: bool = False
+    holder: str = "retail-sync"
+    """How this process names itself to those who wait for its locks."""
+
+
+@dataclass
+class Report:
+    """What was done to a window; rows as numbers, times in seconds."""
+
+    table: str
+    window: str
+    status: Status = Status.RUNNING
+    unchanged: bool = False
+    rows_source: int = 0
+    rows_read: int = 0
+    rows_published: int = 0
+    rows_replaced: int = 0
+    rows_moved: int = 0
+    bytes_read: int = 0
+    seconds_waiting: float = 0.0
+    seconds_loading: float = 0.0
+    seconds_publishing: float = 0.0
+    seconds_verifying: float = 0.0
+    checksum: str | None = None
+    export_path: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work, without the waiting for a lock."""
+        return self.seconds_loading + self.seconds_publishing + self.seconds_verifying
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for XCom: plain values only."""
+        return {**asdict(self), "status": self.status.value, "seconds": self.seconds}
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the columns of ``etl_progress``."""
+        record = asdict(self)
+        for field_ in ("table", "window", "status", "unchanged"):
+            del record[field_]
+        return record
+
+
+def replicate(run: Run, table: Table, span: Span, observer: Observer, attempt: int = 1) -> Report:
+    """
+    Make the span of the table in the warehouse equal to the source.
+
+    :raises TransientError: if another try may succeed; the warehouse holds the old window or the new one.
+    :raises PermanentError: if somebody has to act.
+    """
+    report = Report(table.name, span.name)
+    names = [f"{table.target_schema}.{table.target_table} {key}" for key in month_keys(span)]
+    progress = ProgressRow(run.warehouse.metadata(), run.id, table.name, span)
+    observer.step(Step.WAITING)
+    with (
+        _timed(report, "seconds_waiting") as stop_waiting,
+        locks.hold(
+            run.control, locks.LockSpace.WINDOW, names, holder=run.holder, wait=run.settings.lock_wait
+        ) as lock,
+    ):
+        stop_waiting()
+        progress.close_dead()
+        progress.start(attempt)
+        try:
+            _Replication(run, table, span, observer, progress, lock, report).run_until_equal()
+        except Exception as error:
+            progress.finish(Status.FAILED, {**report.as_record(), "error": _message(error)})
+            raise
+        progress.finish(report.status, report.as_record())
+    observer.step(Step.DONE)
+    return report
+
+
+@dataclass
+class _Replication:
+    """One call of ``replicate``, with the lock held and its row begun."""
+
+    run: Run
+    table: Table
+    span: Span
+    observer: Observer
+    progress: ProgressRow
+    lock: locks.Lock
+    report: Report
+    file: ExportFile | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        export = self.run.export
+        self.file = export.file(self.table, self.span, self.run.id) if export else None
+
+    def run_until_equal(self) -> None:
+        for read in range(1, _READS + 1):
+            try:
+                with self.run.source.snapshot(self.table, self.span) as snapshot:
+                    if not self._is_unchanged(snapshot):
+                        self._replace(snapshot)
+                self.report.status = Status.PUBLISHED if self.run.verify is Verify.NONE else Status.VERIFIED
+                return
+            except SourceChanged as error:
+                if read == _READS:
+                    raise CountMismatch(f"{error}, also after reading it again; run `python -m include verify`") from error
+                log.warning("%s; reading it again", error)
+
+    def _is_unchanged(self, snapshot: Snapshot) -> bool:
+        """Whether the warehouse holds these rows already; only a window that was published is asked."""
+        known = isinstance(self.span, Undated) or self.progress.was_published()
+        if self.run.force or not known:
+            return False
+        self.observer.step(Step.COMPARING)
+        with _timed(self.report, "seconds_verifying"):
+            digest = snapshot.digest(Level.VERSIONS)
+            if digest.differing(self._copy_digest(Level.VERSIONS)):
+                return False
+            if self.run.verify is Verify.CHECKSUM or not self.table.rowversion:
+                digest, copy = self._both_digests(snapshot, Level.CHECKSUM)
+                if digest.differing(copy):
+                    return False
+                self.report.checksum = digest.total
+        if self.file and not self.file.holds(snapshot.digest(self.run.verify.level)):
+            return False
+        self.report.unchanged = True
+        self.report.rows_source = self.report.rows_published = digest.rows
+        log.info("%s %s: unchanged, %s rows", self.table.name, self.span.name, f"{digest.rows:,}")
+        return True
+
+    def _replace(self, snapshot: Snapshot) -> None:
+        try:
+            with self.run.warehouse.staging(self.table, self.span) as staging:
+                self._load(snapshot, staging)
+                self._publish(staging)
+            digest = self._verify(snapshot)
+            if self.file:
+                self.report.export_path = self.file.finish(digest, self.report.rows_read)
+        except Exception:
+            if self.file:
+                self.file.discard()
+            raise
+
+    def _load(self, snapshot: Snapshot, staging: Staging) -> None:
+        self.observer.step(Step.READING)
+        with _timed(self.report, "seconds_loading"):
+            tee = self.file.tee if self.file else None
+            loaded: Loaded = transfer(
+                snapshot, staging, self.run.settings.batch_bytes, tee, self.observer.rows
+            )
+            self.report.rows_read, self.report.bytes_read = loaded.rows, loaded.bytes
+            self.observer.step(Step.STAGED)
+            self.report.rows_source = snapshot.count()
+        if loaded.rows != self.report.rows_source:
+            raise SourceChanged(
+                f"{self.table.name} {self.span.name}: {loaded.rows:,} rows were loaded,"
+                f" the source counts {self.report.rows_source:,}"
+            )
+        self.observer.step(Step.CHECKED)
+
+    def _publish(self, staging: Staging) -> None:
+        with _timed(self.report, "seconds_publishing"):
+            published = self.run.warehouse.publish(staging, self._record, self._before_commit)
+        self.report.rows_published = published.rows
+        self.report.rows_replaced = published.replaced
+        self.report.rows_moved = published.moved
+        self.observer.step(Step.PUBLISHED)
+
+    def _record(self, published: Published) -> Any:
+        return self.progress.update(
+            {
+                "status": Status.PUBLISHED,
+                "published_at": now(),
+                "rows_source": self.report.rows_source,
+                "rows_read": self.report.rows_read,
+                "rows_published": published.rows,
+                "rows_replaced": published.replaced,
+                "rows_moved": published.moved,
+            }
+        )
+
+    def _before_commit(self) -> None:
+        self.lock.assert_held()
+        self.observer.step(Step.COMMITTING)
+
+    def _verify(self, snapshot: Snapshot) -> Digest:
+        if self.run.verify is Verify.NONE and not self.file:
+            return Digest("none", {})
+        self.observer.step(Step.VERIFYING)
+        with _timed(self.report, "seconds_verifying"):
+            digest, copy = self._both_digests(snapshot, self.run.verify.level)
+        if self.run.verify is not Verify.NONE and (days := digest.differing(copy)):
+            named = ", ".join(str(day or "undated") for day in days[:5])
+            raise SourceChanged(f"{self.table.name} {self.span.name}: source and warehouse differ on {named}")
+        if self.run.verify is Verify.CHECKSUM:
+            self.report.checksum = digest.total
+        return digest
+
+    def _both_digests(self, snapshot: Snapshot, level: Level) -> tuple[Digest, Digest]:
+        """Each server sums its own rows, both at the same time."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            copy = pool.submit(self._copy_digest, level)
+            return snapshot.digest(level), copy.result()
+
+    def _copy_digest(self, level: Level) -> Digest:
+        return self.run.warehouse.digest(self.table, self.span, level)
+
+
+@contextmanager
+def _timed(report: Report, name: str) -> Iterator[Any]:
+    """Add the seconds of the block, or those until the yielded function is called, to the report."""
+    began = time.monotonic()
+    stopped: list[float] = []
+    try:
+        yield lambda: stopped.append(time.monotonic())
+    finally:
+        ended = stopped[0] if stopped else time.monotonic()
+        setattr(report, name, getattr(report, name) + ended - began)
+
+
+def _message(error: Exception) -> str:
+    """Only our own messages are known to hold no row's content."""
+    return str(error) if isinstance(error, RetailSyncError) else type(error).__name__
