@@ -25,7 +25,8 @@ from include.windows import Window
 Ints = npt.NDArray[np.int64]
 Facts = Mapping[str, Ints]
 
-NONE = int(np.iinfo(np.int64).min)
+#: Not the least int64: that is a value that the source may hold.
+NONE = int(np.iinfo(np.int64).min) + 1
 UNIT = 10_000
 
 #: Keys of reference tables are this plus the index; keys of a month start at year, month and eight zeros.
@@ -98,13 +99,13 @@ def forget_days(rng: np.random.Generator, day: Ints, months: int, least: int = _
     """
     Take the date of about 0.05% of the rows, and of ``least`` or more over all the months.
 
-    The rows that hold the first and the last day alone keep theirs.
+    Rows of the first and the last day keep theirs, so that no month loses an end.
     """
+    dated = day[day != NONE]
+    if not len(dated):
+        return
+    able = np.flatnonzero((day != NONE) & (day != dated.min()) & (day != dated.max()))
     wanted = max(-(-least // months), round(len(day) * _UNDATED))
-    counts = np.bincount(day - day.min()) if len(day) else np.zeros(1, np.int64)
-    able = np.flatnonzero(counts[day - day.min()] > 1) if len(day) else np.zeros(0, np.int64)
-    if len(able) < wanted:
-        able = np.arange(1, max(1, len(day) - 1))
     day[rng.choice(able, min(wanted, len(able)), replace=False)] = NONE
 
 

@@ -132,8 +132,7 @@ def _voids(scene: Scene) -> Rows:
     chosen = _gather(items, picked)
     own = {"id": month_ids(rng, scene.month, len(picked)), "line": chosen["id"]}
     day = chosen["day"].copy()
-    if not (day == NONE).any():
-        forget_days(rng, day, scene.months)
+    forget_days(rng, day, scene.months)
     return Rows(own | {name: values for name, values in chosen.items() if name not in ("id", "day")} | {"day": day})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from include.engines.base import Loaded, OnRows, Snapshot, Staging
+from include.engines.prefetch import prefetch
 from include.engines.postgres.source import PostgresSnapshot
 from include.engines.postgres.warehouse import PostgresStaging
 
@@ -22,5 +23,5 @@ def transfer(snapshot: Snapshot, staging: Staging, batch_bytes: int, tee: Tee | 
         from include.engines.postgres.pipe import pipe
 
         return pipe(snapshot, staging, on_rows)
-    batches = snapshot.batches(batch_bytes)
+    batches = prefetch(snapshot.batches(batch_bytes))
     return staging.load(tee(batches) if tee else batches, on_rows)

@@ -11,10 +11,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from include import locks
@@ -26,6 +24,7 @@ from include.errors import CountMismatch, RetailSyncError, SourceChanged
 from include.replication.export import ExportFile, ExportTarget
 from include.replication.observe import Observer, Step
 from include.replication.progress import ProgressRow, Status, now
+from include.replication.verify import Comparison, Verify, compare_snapshot
 from include.settings import Settings
 from include.windows import Span, Undated, month_keys
 
@@ -33,19 +32,6 @@ log = logging.getLogger(__name__)
 
 #: A window that does not equal its source is read once more before it is called a mismatch.
 _READS = 2
-
-
-class Verify(StrEnum):
-    """How a published window is compared with its source."""
-
-    NONE = "none"
-    COUNTS = "counts"
-    CHECKSUM = "checksum"
-
-    @property
-    def level(self) -> Level:
-        """The level of comparison after a publish; counts are the least a manifest needs."""
-        return Level.CHECKSUM if self is Verify.CHECKSUM else Level.COUNTS
 
 
 @dataclass(frozen=True)
@@ -110,13 +96,16 @@ def replicate(run: Run, table: Table, span: Span, observer: Observer, attempt: i
     :raises PermanentError: if somebody has to act.
     """
     report = Report(table.name, span.name)
-    names = [f"{table.target_schema}.{table.target_table} {key}" for key in month_keys(span)]
     progress = ProgressRow(run.warehouse.metadata(), run.id, table.name, span)
     observer.step(Step.WAITING)
     with (
         _timed(report, "seconds_waiting") as stop_waiting,
         locks.hold(
-            run.control, locks.LockSpace.WINDOW, names, holder=run.holder, wait=run.settings.lock_wait
+            run.control,
+            locks.LockSpace.WINDOW,
+            lock_names(table, span),
+            holder=run.holder,
+            wait=run.settings.lock_wait,
         ) as lock,
     ):
         stop_waiting()
@@ -130,6 +119,11 @@ def replicate(run: Run, table: Table, span: Span, observer: Observer, attempt: i
         progress.finish(report.status, report.as_record())
     observer.step(Step.DONE)
     return report
+
+
+def lock_names(table: Table, span: Span) -> list[str]:
+    """Return the names of the locks that keep other runs off the months of a span."""
+    return [f"{table.target_schema}.{table.target_table} {key}" for key in month_keys(span)]
 
 
 @dataclass
@@ -169,19 +163,18 @@ class _Replication:
             return False
         self.observer.step(Step.COMPARING)
         with _timed(self.report, "seconds_verifying"):
-            digest = snapshot.digest(Level.VERSIONS)
-            if digest.differing(self._copy_digest(Level.VERSIONS)):
-                return False
-            if self.run.verify is Verify.CHECKSUM or not self.table.rowversion:
-                digest, copy = self._both_digests(snapshot, Level.CHECKSUM)
-                if digest.differing(copy):
-                    return False
-                self.report.checksum = digest.total
+            found = self._compare(snapshot, Level.VERSIONS)
+            if found.equal and (self.run.verify is Verify.CHECKSUM or not self.table.rowversion):
+                found = self._compare(snapshot, Level.CHECKSUM)
+                self.report.checksum = found.source.total
+        if not found.equal:
+            self.report.checksum = None
+            return False
         if self.file and not self.file.holds(snapshot.digest(self.run.verify.level)):
             return False
         self.report.unchanged = True
-        self.report.rows_source = self.report.rows_published = digest.rows
-        log.info("%s %s: unchanged, %s rows", self.table.name, self.span.name, f"{digest.rows:,}")
+        self.report.rows_source = self.report.rows_published = found.source.rows
+        log.info("%s %s: unchanged, %s rows", self.table.name, self.span.name, f"{found.source.rows:,}")
         return True
 
     def _replace(self, snapshot: Snapshot) -> None:
@@ -244,22 +237,16 @@ class _Replication:
             return Digest("none", {})
         self.observer.step(Step.VERIFYING)
         with _timed(self.report, "seconds_verifying"):
-            digest, copy = self._both_digests(snapshot, self.run.verify.level)
-        if self.run.verify is not Verify.NONE and (days := digest.differing(copy)):
-            named = ", ".join(str(day or "undated") for day in days[:5])
+            found = self._compare(snapshot, self.run.verify.level)
+        if self.run.verify is not Verify.NONE and not found.equal:
+            named = ", ".join(str(day or "undated") for day in found.days[:5])
             raise SourceChanged(f"{self.table.name} {self.span.name}: source and warehouse differ on {named}")
         if self.run.verify is Verify.CHECKSUM:
-            self.report.checksum = digest.total
-        return digest
+            self.report.checksum = found.source.total
+        return found.source
 
-    def _both_digests(self, snapshot: Snapshot, level: Level) -> tuple[Digest, Digest]:
-        """Each server sums its own rows, both at the same time."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            copy = pool.submit(self._copy_digest, level)
-            return snapshot.digest(level), copy.result()
-
-    def _copy_digest(self, level: Level) -> Digest:
-        return self.run.warehouse.digest(self.table, self.span, level)
+    def _compare(self, snapshot: Snapshot, level: Level) -> Comparison:
+        return compare_snapshot(snapshot, self.run.warehouse, level)
 
 
 @contextmanager

@@ -103,4 +103,5 @@ class PostgresSnapshot:
         assert row is not None
         uri = conninfo(self.source.connection, self.source.application)
         with translated(f"{self.table.name} {self.span.name}: reading the source"):
-            yield from arrow.read(uri, row[0], self.query.as_string(self.session), self.table, batch_bytes)
+            query = sql.select_for_arrow(self.table, sql.source_name(self.table), self.span)
+            yield from arrow.read(uri, row[0], query.as_string(self.session), self.table, batch_bytes)

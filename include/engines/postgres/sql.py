@@ -15,6 +15,8 @@ from include.windows import Span, Undated
 
 Query = sql.Composed
 
+_DECIMALS = ("decimal", "money", "smallmoney")
+
 
 def names(columns: tuple[str, ...] | list[str], prefix: str = "") -> Query:
     """Return quoted column names with commas between."""
@@ -72,6 +74,21 @@ def select(table: Table, relation: sql.Composable, span: Span) -> Query:
     """Return the query for the rows of a span, in the catalog's order of columns."""
     return sql.SQL("SELECT {} FROM {} WHERE {}").format(
         names(list(table.columns)), relation, in_span(table, span)
+    )
+
+
+def select_for_arrow(table: Table, relation: sql.Composable, span: Span) -> Query:
+    """
+    Return the query for the rows of a span with decimals as text.
+
+    ADBC decodes a numeric to text anyway, four times slower than the server writes it.
+    """
+    columns = [
+        sql.SQL("{}::text" if type_.base in _DECIMALS else "{}").format(sql.Identifier(name))
+        for name, type_ in table.columns.items()
+    ]
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(
+        sql.SQL(", ").join(columns), relation, in_span(table, span)
     )
 
 

@@ -1,0 +1,66 @@
+"""What has to be right about a table before its windows are read."""
+
+from __future__ import annotations
+
+import logging
+
+from include import locks
+from include.catalog import Table
+from include.errors import LockHeld, SchemaMismatch
+from include.replication.progress import ProgressRow, Status
+from include.replication.replicate import Run, lock_names
+from include.windows import UNDATED
+
+log = logging.getLogger(__name__)
+
+
+def prepare(run: Run, table: Table) -> bool:
+    """
+    Compare the source's table with the catalog and clean up after dead runs.
+
+    :return: False for an optional table that the source does not have; it is recorded as
+        ``not_exposed`` and warned about.
+    :raises SchemaMismatch: if a table that is not optional, or one of its columns, is missing.
+    """
+    columns = run.source.columns(table)
+    if columns is None:
+        return _not_exposed(run, table)
+    if missing := [name for name in table.columns if name not in columns]:
+        raise SchemaMismatch(
+            f"{table.name}: the source has no column {', '.join(missing)}; "
+            f"fetch its columns anew with `python -m include add-table {table.name}`"
+        )
+    if new := [name for name in columns if name not in table.columns]:
+        log.warning(
+            "%s: the source has new columns that are not copied: %s; add them with `python -m include add-table %s`",
+            *(table.name, ", ".join(new), table.name),
+        )
+    drop_dead_staging(run, table)
+    return True
+
+
+def drop_dead_staging(run: Run, table: Table) -> int:
+    """Drop the staging tables whose window nobody has locked; returns how many."""
+    dropped = 0
+    for span in run.warehouse.dead_staging(table):
+        try:
+            with locks.hold(
+                run.control, locks.LockSpace.WINDOW, lock_names(table, span), holder=run.holder, wait=0
+            ):
+                run.warehouse.drop_staging(table, span)
+        except LockHeld:
+            continue
+        log.info("%s %s: dropped the staging table of a dead run", table.name, span.name)
+        dropped += 1
+    return dropped
+
+
+def _not_exposed(run: Run, table: Table) -> bool:
+    progress = ProgressRow(run.warehouse.metadata(), run.id, table.name, UNDATED)
+    text = f"{table.name}: the source has no such table"
+    progress.start(attempt=1)
+    progress.finish(Status.NOT_EXPOSED, {"error": text})
+    if not table.optional:
+        raise SchemaMismatch(f"{text}; if it need not have it, write `optional: true` in tables.yaml")
+    log.warning("%s; it is left out", text)
+    return False

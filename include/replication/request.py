@@ -1,0 +1,162 @@
+"""
+What a run is asked to do: which tables, which days, and how. Pure: the clock is an argument.
+
+Dates in a request are inclusive, as people type them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from include.catalog import Catalog, Table
+from include.errors import BadRequest
+from include.replication.verify import Verify
+from include.windows import Window, months, parse_date
+
+
+T = TypeVar("T", bound=StrEnum)
+
+
+class OnFailure(StrEnum):
+    """What becomes of the later tables when a window has failed."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+#: The parameters of a run with their defaults, in the order in which a form shows them.
+DEFAULTS: dict[str, Any] = {
+    "start_date": None,
+    "end_date": None,
+    "tables": [],
+    "export": False,
+    "verify": Verify.CHECKSUM.value,
+    "on_failure": OnFailure.CONTINUE.value,
+    "force": False,
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that makes sense: the tables in the order of the run, and the days."""
+
+    tables: tuple[Table, ...]
+    window: Window
+    export: bool
+    verify: Verify
+    on_failure: OnFailure
+    force: bool
+
+    @property
+    def months(self) -> list[Window]:
+        """The windows of each table, a month or a part of one."""
+        return months(self.window)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the request for XCom."""
+        return {
+            "tables": [table.name for table in self.tables],
+            "windows": [str(window) for window in self.months],
+            "export": self.export,
+            "verify": self.verify.value,
+            "on_failure": self.on_failure.value,
+            "force": self.force,
+        }
+
+
+def read_request(values: Mapping[str, Any], fallback: Window | None, catalog: Catalog, today: date) -> Request:
+    """
+    Make sense of the parameters of a run.
+
+    :param values: the parameters by name; those left out have their default.
+    :param fallback: the window of a request that names no dates.
+    :param today: the present day in the business timezone.
+    :raises BadRequest: naming the parameter and what to write instead.
+    """
+    refuse_unknown(values)
+    given = {**DEFAULTS, **values}
+    return Request(
+        tables=tuple(catalog.pick(_names(given["tables"]), "sales")),
+        window=_window(given["start_date"], given["end_date"], fallback, today),
+        export=_flag("export", given["export"]),
+        verify=_choice("verify", given["verify"], Verify),
+        on_failure=_choice("on_failure", given["on_failure"], OnFailure),
+        force=_flag("force", given["force"]),
+    )
+
+
+def refuse_unknown(values: Mapping[str, Any]) -> None:
+    """
+    Refuse parameters that nobody reads: a misspelt date must not become a run of other dates.
+
+    :raises BadRequest: naming them.
+    """
+    if unknown := sorted(set(values) - set(DEFAULTS)):
+        raise BadRequest(f"unknown parameters: {', '.join(unknown)}; known are {', '.join(DEFAULTS)}")
+
+
+def interval_window(start: datetime, end: datetime, zone: ZoneInfo) -> Window:
+    """
+    Return the business days of a data interval.
+
+    :raises BadRequest: if its bounds are no midnights of the zone, or it is empty.
+    """
+    first, last = start.astimezone(zone), end.astimezone(zone)
+    if any((bound.hour, bound.minute, bound.second) != (0, 0, 0) for bound in (first, last)) or first >= last:
+        raise BadRequest(f"data interval {first.isoformat()} .. {last.isoformat()} is no span of days in {zone.key}")
+    return Window(first.date(), last.date())
+
+
+def month_before(moment: datetime, zone: ZoneInfo) -> Window:
+    """Return the last whole month before a moment, in the zone."""
+    first = moment.astimezone(zone).date().replace(day=1)
+    return Window.of_month(first - timedelta(days=1))
+
+
+def _window(start: Any, end: Any, fallback: Window | None, today: date) -> Window:
+    if start is None and end is None:
+        if fallback is None:
+            raise BadRequest("start_date and end_date are missing")
+        return fallback
+    if start is None or end is None:
+        given, missing = ("end_date", "start_date") if start is None else ("start_date", "end_date")
+        raise BadRequest(f"{given} without {missing}: give both, or neither")
+    first, last = _date("start_date", start), _date("end_date", end)
+    if first > last:
+        raise BadRequest(f"start_date {first} is after end_date {last}")
+    if last > today:
+        raise BadRequest(f"end_date {last} is in the future, today is {today}")
+    return Window.inclusive(first, last)
+
+
+def _date(name: str, value: Any) -> date:
+    try:
+        return parse_date(str(value))
+    except ValueError as error:
+        raise BadRequest(f"{name}: {error}") from error
+
+
+def _names(value: Any) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise BadRequest(f"tables: expected a list of names, found {value!r}")
+    return list(value)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name}: expected true or false, found {value!r}")
+    return value
+
+
+def _choice(name: str, value: Any, choices: type[T]) -> T:
+    try:
+        return choices(value)
+    except ValueError:
+        raise BadRequest(f"{name}: {value!r}, expected one of {', '.join(choices)}") from None
