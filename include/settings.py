@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     progress_every: Annotated[float, Field(gt=0)] = 5.0
     """How often rows and rate are logged while a window is read."""
 
+    retries: Annotated[int, Field(ge=1)] = 3
+    """How often Airflow tries a task again that failed for a passing reason."""
+
+    retry_delay: Annotated[float, Field(ge=0)] = 30.0
+    """The pause before the first retry; each further one is twice as long."""
+
     @property
     def zone(self) -> ZoneInfo:
         """The business timezone."""

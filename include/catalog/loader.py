@@ -76,27 +76,45 @@ def read(tables_file: Path, columns_file: Path) -> Catalog:
 
     :raises CatalogError: naming file, table and field.
     """
+    entries = read_entries(tables_file)
+    columns = _read_json(columns_file)
+    if strays := sorted(set(columns) - set(entries)):
+        raise CatalogError(f"{columns_file.name}: {strays[0]}: not in {tables_file.name}")
+    return Catalog(
+        {name: build_table(tables_file, name, entry, columns.get(name, {})) for name, entry in entries.items()}
+    )
+
+
+def read_entries(tables_file: Path, required: str | None = None) -> dict[str, dict[str, Any]]:
+    """
+    Return the fields of each table with the defaults filled in, not yet validated.
+
+    :raises CatalogError: if the file is wrong, or does not name the ``required`` table.
+    """
     content = _read_yaml(tables_file)
     _refuse_unknown(tables_file, "", content, {"defaults", "tables"})
     defaults = content.get("defaults") or {}
     _refuse_unknown(tables_file, "defaults", defaults, _DEFAULTS)
-    entries = content.get("tables") or {}
-    columns = _read_json(columns_file)
-    if strays := sorted(set(columns) - set(entries)):
-        raise CatalogError(f"{columns_file.name}: {strays[0]}: not in {tables_file.name}")
-    tables = {}
-    for name, entry in entries.items():
-        tables[name] = _table(tables_file, name, {**defaults, **_mapping(tables_file, name, entry)}, columns)
-    return Catalog(tables)
+    entries = _mapping(tables_file, "tables", content.get("tables") or {})
+    if required is not None and required not in entries:
+        raise CatalogError(f"{tables_file.name}: {required}: not there; write its line first")
+    filled = {name: {**defaults, **_mapping(tables_file, name, entry)} for name, entry in entries.items()}
+    for name, fields in filled.items():
+        fields["target_table"] = str(fields.get("target_table", "{table}")).replace("{table}", name)
+    return filled
 
 
-def _table(file: Path, name: str, fields: dict[str, Any], columns: Mapping[str, Any]) -> Table:
+def build_table(file: Path, name: str, fields: Mapping[str, Any], columns: Mapping[str, str]) -> Table:
+    """
+    Return a table made of its fields and columns.
+
+    :raises CatalogError: naming file, table and field.
+    """
     for given in ("name", "columns"):
         if given in fields:
             raise CatalogError(f"{file.name}: {name}: {given}: unknown field")
-    fields["target_table"] = str(fields.get("target_table", "{table}")).replace("{table}", name)
     try:
-        return Table(name=name, columns=columns.get(name, {}), **fields)
+        return Table.model_validate({"name": name, "columns": columns, **fields})
     except ValidationError as error:
         raise CatalogError(f"{file.name}: {name}: {_first_problem(error)}") from error
 

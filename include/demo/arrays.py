@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from include.catalog import SqlType
 from include.demo.facts import NONE, UNIT, Ints, day_number
+from include.engines.arrow import arrow_type
 
 FIRST_DATE, LAST_DATE = day_number(date.min), day_number(date.max)
 #: SQL Server's datetime: its first day, and the last moment that it can hold.
@@ -23,26 +24,6 @@ FIRST_DATETIME, LAST_DATETIME = day_number(date(1753, 1, 1)), LAST_DATE
 _TEXT_FROM, _TEXT_TO = date(1990, 1, 1), date(2059, 12, 31)
 _MICROS = 1_000_000
 _TICKS = np.array([0, 3_000, 7_000])
-
-_ARROW = {
-    "tinyint": pa.int16(),
-    "smallint": pa.int16(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "bit": pa.bool_(),
-    "date": pa.date32(),
-    "datetime": pa.timestamp("us"),
-    "rowversion": pa.binary(),
-}
-
-
-def arrow_type(type_: SqlType) -> Any:
-    """Return the Arrow type whose binary form PostgreSQL takes for a column of this type."""
-    if type_.is_text:
-        return pa.string()
-    if type_.base == "decimal":
-        return pa.decimal128(type_.precision, type_.scale)
-    return _ARROW[type_.base]
 
 
 def numbers(values: Ints, type_: SqlType) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from include.catalog import SqlType, Table
 from include.demo import arrays
@@ -62,11 +63,9 @@ _LABELS = {
 }
 
 #: Dates on which the row itself happened; every other date is some days off, or missing.
-_OWN_DAYS = set(
-    "SALES_DATE BUSINESS_DATE DATE VOUCHER_DATE VOID_DATETIME TRANSACTION_DATETIME TRANSACTIONDATETIME ORDER_DATE "
-    "RECORD_DATE CREATE_DATE CREATION_DATE DATE_CREATED DATETIME OPENINGDATE OPENINGDATETIME CLOSINGDATE "
-    "CLOSINGDATETIME LAST_UPDATE_DATE DATE_OF_CREATION SAVED_DATE NOW_TIME TIME VOUCHER_TIME ORDER_TIME RECORD_TIME "
-    "CREATE_TIME CREATION_TIME OPENINGTIME CLOSINGTIME SALESITEMSAVED_DATETIME ORDERITEMSAVED_DATETIME".split()
+_OWN_DAYS = re.compile(
+    "(NOW_)?(DATE|TIME|DATETIME)|DATE_CREATED|DATE_OF_CREATION|(TRANSACTION_?|VOID_|(SALES|ORDER)ITEMSAVED_)DATETIME|"
+    "(SALES|BUSINESS|VOUCHER|ORDER|RECORD|CREATE|CREATION|LAST_UPDATE|SAVED|OPENING|CLOSING)_?(DATE|TIME|DATETIME)"
 )
 #: Share of rows that have such a date, and how many days off it is at most.
 _OTHER_DAYS = (
@@ -160,7 +159,7 @@ def _temporal(table: Table, pools: Pools, name: str, kind: str) -> Maker:
 def _day_of(table: Table, pools: Pools, name: str, kind: str) -> Callable[[Batch], Ints]:
     """The twins of a moment (CANCEL_DATE, DATETIME__CANCEL_DATE, TIME__CANCEL_TIME) share one day."""
     event = name.removeprefix("DATETIME__").removeprefix("DATETIMEUTC_").removeprefix("TIME__")
-    if name == table.date or event in _OWN_DAYS:
+    if name == table.date or _OWN_DAYS.fullmatch(event):
         return lambda batch: batch.facts["day"]
     stem = re.sub("_?(DATE|TIME|DATETIME)$", "", event)
     found = ((filled, longest) for pattern, filled, longest in _OTHER_DAYS if pattern.search(event))
@@ -181,7 +180,7 @@ def _unreadable_for_none(texts: Any, day: Ints) -> Any:
     values = texts.to_pylist() if len(lost) else []
     for turn, place in enumerate(lost):
         values[place] = _UNREADABLE[turn % len(_UNREADABLE)]
-    return arrays.pa.array(values, arrays.pa.string()) if len(lost) else texts
+    return pa.array(values, pa.string()) if len(lost) else texts
 
 
 def _is_year_part(name: str) -> bool:

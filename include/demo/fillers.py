@@ -24,7 +24,7 @@ from include.demo.words import AWKWARD, POOLS, text_rule
 BATCH = 10_000
 
 _SPREAD = 3
-_FIRST_EDGE, _EDGE_STEP = 3, 2
+_FIRST_EDGE, _EDGE_STEP, _EDGE_SPREAD = 2, 2, 19
 
 _EDGES = {
     "tinyint": (0, 255, 127, 2),
@@ -35,8 +35,8 @@ _EDGES = {
 _DECIMALS = tuple(
     (re.compile(pattern), null, tuple(round(value * UNIT) for value in values))
     for pattern, null, values in (
-        ("PERCENT|RATE|FACTOR", 0.2, (0, 0, 0, 6, 8, 10)),
         ("EXC", 0.1, (1, 1, 1, 3.3125)),
+        ("PERCENT|RATE|FACTOR", 0.1, (0, 0, 0, 6, 8, 10)),
         ("FOREIGN|EXTEND|ADDITIONAL|RESTRICT|EXEMPT|VAT|COMMIS|EXTERNAL", 0.75, (0,)),
         ("QUANT|QTY|INT_|TOTAL_RETURN|DELIVERED", 0.2, (0, 1, 1, 2, 3, 12)),
     )
@@ -70,7 +70,7 @@ class Pools:
         rng = random(self.seed, self.table, stem)
         days = rng.integers(0, longest + 1, self._size)
         days[rng.random(self._size) >= filled] = NONE
-        return self._with_edges(days, edges)
+        return self._with_edges(stem, days, edges)
 
     def flags(self, name: str, share: float) -> Ints:
         """Return 1 in ``share`` of the rows, NULL in a few, else 0."""
@@ -99,7 +99,7 @@ class Pools:
         drawn = np.array(values, np.int64)[rng.integers(0, len(values), self._size)]
         drawn[rng.random(self._size) < null] = NONE
         largest = 10 ** (min(type_.precision or 16, 16)) - 1
-        return self._with_edges(drawn, (largest, -largest, 1, -1, 0))
+        return self._with_edges(column, drawn, (largest, -largest, 1, -1, 0))
 
     def _integers(self, rng: np.random.Generator, column: str, base: str) -> Ints:
         highest, null = (2, 0.25) if base == "tinyint" else (50, 0.6)
@@ -107,10 +107,11 @@ class Pools:
             null = 0.9
         drawn = rng.integers(0, highest, self._size)
         drawn[rng.random(self._size) < null] = NONE
-        return self._with_edges(drawn, _EDGES.get(base, ()))
+        return self._with_edges(column, drawn, _EDGES.get(base, ()))
 
-    def _with_edges(self, values: Ints, edges: tuple[int, ...]) -> Ints:
-        """Put extreme values into the first rows, every second one, where the table is not tiny."""
-        if self.rows >= _FIRST_EDGE + _EDGE_STEP * len(edges):
-            values[_FIRST_EDGE : _FIRST_EDGE + _EDGE_STEP * len(edges) : _EDGE_STEP] = edges
+    def _with_edges(self, name: str, values: Ints, edges: tuple[int, ...]) -> Ints:
+        """Put extreme values into every second of some of the first rows, where the table is not tiny."""
+        first = _FIRST_EDGE + crc32(name.encode()) % _EDGE_SPREAD
+        if self.rows >= _FIRST_EDGE + _EDGE_SPREAD + _EDGE_STEP * len(edges):
+            values[first : first + _EDGE_STEP * len(edges) : _EDGE_STEP] = edges
         return values

@@ -64,7 +64,8 @@ class Scene:
 
 def month_rows(scene: Scene, table: Table) -> Rows:
     """Return the facts of a window table in the month of the scene."""
-    return _STORIES.get(table.name, lambda scene: _independent(scene, table))(scene)
+    story = _STORIES.get(table.name)
+    return story(scene) if story else _independent(scene, table)
 
 
 def stretch_rows(scene: Scene, table: Table, start: int, end: int) -> Rows:

@@ -67,7 +67,7 @@ def _create_table(connection: Connection[Any], table: Table) -> None:
 
 
 def _column(table: Table, column: str) -> Composed:
-    type_ = SQL(postgres_type(table.columns[column]))  # type: ignore[arg-type]
+    type_ = SQL(postgres_type(table.columns[column]))
     line = SQL("  {} {}").format(Identifier(column), type_)
     if column != table.rowversion:
         return line

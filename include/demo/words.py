@@ -71,26 +71,26 @@ class TextRule:
 _RULES = tuple(
     (re.compile(pattern), TextRule(pool, filled, empty))
     for pattern, pool, filled, empty in (
-        ("CUSTOM_|EXTEND|INTEGRATION|ADDITIONAL|MATRIX|MALL_|VALUE_", "notes", 0.03, 0.45),
-        ("REMARK|REASON|DESCRIPTION|MESSAGE|PENDING|ECR_INFO|FILTERING", "remarks", 0.12, 0.4),
-        ("EMAIL", "emails", 0.2, 0.2),
-        ("CONTACT|TEL$|FAX|MOBILE|PHONE", "phones", 0.2, 0.3),
+        ("CUSTOM_|EXTEND|INTEGRATION|ADDITIONAL|MATRIX|MALL_|VALUE_", "notes", 0.06, 0.45),
+        ("REMARK|REASON|DESCRIPTION|MESSAGE|PENDING|ECR_INFO|FILTERING", "remarks", 0.25, 0.35),
+        ("EMAIL", "emails", 0.4, 0.2),
+        ("CONTACT|TEL$|FAX|MOBILE|PHONE", "phones", 0.4, 0.3),
         ("COLOR", "colours", 0.7, 0.1),
-        ("STREET|ADDRESS", "streets", 0.5, 0.2),
-        ("CITY", "cities", 0.5, 0.2),
-        ("STATE$", "states", 0.5, 0.2),
-        ("COUNTRY", "countries", 0.5, 0.1),
+        ("STREET|ADDRESS", "streets", 0.7, 0.2),
+        ("CITY", "cities", 0.7, 0.2),
+        ("STATE$", "states", 0.7, 0.2),
+        ("COUNTRY", "countries", 0.7, 0.1),
         ("POSTCODE|ZIP", "postcodes", 0.5, 0.1),
         ("CURRENCY", "currencies", 0.9, 0.0),
-        ("GUID|UUID|BINARYKEY|ROWLOCKING", "guids", 0.3, 0.1),
+        ("GUID|UUID|BINARYKEY|ROWLOCKING", "guids", 0.6, 0.1),
         ("STATUS", "statuses", 0.9, 0.02),
-        ("NAME|RECIPIENT|PERSON|CASHIER$|_BY$|DBY$|USER", "people", 0.45, 0.2),
-        ("TYPE|METHOD|CHANNEL|SOURCE|CATEGORY|GROUP|BRAND|UOM|TERM$", "kinds", 0.6, 0.15),
-        ("LOCATION|OUTLET|BRANCH|SITE", "stores", 0.6, 0.1),
-        ("ID$|NO$|CODE|REF|LOOK|SERIAL|NUMBER|CARD|SESSION|TIN$|_1$|_2$|_3$", "codes", 0.35, 0.25),
+        ("NAME|RECIPIENT|PERSON|CASHIER$|_BY$|DBY$|USER", "people", 0.65, 0.2),
+        ("TYPE|METHOD|CHANNEL|SOURCE|CATEGORY|GROUP|BRAND|UOM|TERM$", "kinds", 0.75, 0.15),
+        ("LOCATION|OUTLET|BRANCH|SITE", "stores", 0.8, 0.1),
+        ("ID$|NO$|CODE|REF|LOOK|SERIAL|NUMBER|CARD|SESSION|TIN$|_1$|_2$|_3$", "codes", 0.6, 0.25),
     )
 )
-_OTHER = TextRule("words", 0.2, 0.3)
+_OTHER = TextRule("words", 0.4, 0.3)
 
 
 def text_rule(column: str) -> TextRule:

@@ -14,7 +14,7 @@ from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from include.catalog import Table
+from include.catalog import SqlType, Table
 from include.windows import Span
 
 if TYPE_CHECKING:
@@ -114,8 +114,16 @@ class Snapshot(Protocol):
 class Source(Protocol):
     """A database that is read, and never written."""
 
-    def columns(self, table: Table) -> dict[str, str] | None:
-        """Return the columns that the database has now with their types, None without the table."""
+    def columns(self, table: Table) -> list[str] | None:
+        """Return the names of the columns that the database has now, None without the table."""
+        ...
+
+    def column_types(self, schema: str, name: str) -> dict[str, SqlType] | None:
+        """
+        Return the columns of a table that need not be in the catalog, None without the table.
+
+        :raises SchemaMismatch: for a type that cannot be replicated.
+        """
         ...
 
     def snapshot(self, table: Table, span: Span) -> AbstractContextManager[Snapshot]:

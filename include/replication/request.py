@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from include.catalog import Catalog, Table
+from include.catalog.models import Group
 from include.errors import BadRequest
 from include.replication.verify import Verify
 from include.windows import Window, months, parse_date
@@ -69,19 +70,22 @@ class Request:
         }
 
 
-def read_request(values: Mapping[str, Any], fallback: Window | None, catalog: Catalog, today: date) -> Request:
+def read_request(
+    values: Mapping[str, Any], fallback: Window | None, catalog: Catalog, today: date, group: Group = "sales"
+) -> Request:
     """
     Make sense of the parameters of a run.
 
     :param values: the parameters by name; those left out have their default.
     :param fallback: the window of a request that names no dates.
     :param today: the present day in the business timezone.
+    :param group: the tables that may be named, all of it where none is.
     :raises BadRequest: naming the parameter and what to write instead.
     """
     refuse_unknown(values)
     given = {**DEFAULTS, **values}
     return Request(
-        tables=tuple(catalog.pick(_names(given["tables"]), "sales")),
+        tables=tuple(catalog.pick(_names(given["tables"]), group)),
         window=_window(given["start_date"], given["end_date"], fallback, today),
         export=_flag("export", given["export"]),
         verify=_choice("verify", given["verify"], Verify),

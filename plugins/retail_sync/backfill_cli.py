@@ -28,7 +28,6 @@ from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, positive_in
 
 log = logging.getLogger(__name__)
 
-BUSINESS_TIMEZONE = "Asia/Kuala_Lumpur"
 REFUSED = 2  # the exit code of argparse for a bad argument
 
 
@@ -53,8 +52,7 @@ def parse_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError):  # a directory, a bad key, an unknown name
-        message = f"{name!r} is not a time zone, such as {BUSINESS_TIMEZONE}"
-        raise ArgumentTypeError(message) from None
+        raise ArgumentTypeError(f"{name!r} is not a time zone, such as Asia/Kuala_Lumpur") from None
 
 
 def parse_conf(text: str) -> str:
@@ -112,10 +110,10 @@ def explain(start: date, end: date, schedule: Schedule, today: date) -> list[str
     if not schedule.monthly:
         return [f"Runs whose data interval starts on {start} to {end} ({schedule.zone})."]
     lines = []
-    if start.day != 1:
-        lines.append(f"A month runs whole: from {start:%Y-%m}-01, not only from {start}.")
     last_day = next_month(end) - timedelta(days=1)
-    if end != last_day:
+    if start.day != 1 and next_month(start) <= today:
+        lines.append(f"A month runs whole: from {start:%Y-%m}-01, not only from {start}.")
+    if end != last_day and last_day < today:
         lines.append(f"A month runs whole: to {last_day}, not only to {end}.")
     ended = [f"{month:%Y-%m}" for month in months(start, end) if next_month(month) <= today]
     running = [f"{month:%Y-%m}" for month in months(start, end) if next_month(month) > today]
@@ -204,7 +202,9 @@ def backfill(args: Namespace) -> None:
     from airflow.cli.commands.backfill_command import create_backfill
     from airflow.sdk.exceptions import AirflowException
 
-    schedule = read_schedule(args.dag_id, args.timezone)
+    from include.settings import Settings
+
+    schedule = read_schedule(args.dag_id, args.timezone or Settings().zone)
     today = datetime.now(UTC).astimezone(schedule.zone).date()
     print(*explain(args.start_date, args.end_date, schedule, today), sep="\n", flush=True)
     try:
@@ -249,9 +249,8 @@ def backfill_command() -> ActionCommand:
             ),
             argument(
                 "--timezone",
-                help=f"For a schedule that names no time zone (default: {BUSINESS_TIMEZONE})",
+                help="For a schedule that names no time zone (default: the business time zone)",
                 type=parse_zone,
-                default=BUSINESS_TIMEZONE,
             ),
             argument(
                 "--max-active-runs",

@@ -69,7 +69,7 @@ def test_both_commands_parse_the_old_command_line(group: str) -> None:
         date(2025, 11, 30),
     )
     assert (args.max_active_runs, args.reprocess_behavior, args.dry_run) == (1, "none", False)
-    assert args.timezone == KUALA_LUMPUR
+    assert (args.timezone, args.conf, args.run_backwards) == (None, None, False)
 
 
 def test_the_other_dags_commands_are_still_there() -> None:
@@ -140,7 +140,7 @@ def test_the_schedule_comes_from_the_timetable(
         ),
         (
             date(2025, 12, 1),
-            date(2026, 1, 31),
+            date(2026, 1, 20),
             date(2026, 1, 31),
             [
                 "Months (Asia/Kuala_Lumpur): 2025-12.",
@@ -179,11 +179,13 @@ def test_what_airflow_refuses_is_one_line_and_exit_code_1(
 
     def refuse(handed_over: Namespace) -> None:
         assert handed_over.dag_run_conf == '{"groups": ["sales"]}'
+        assert handed_over.from_date == datetime(2025, 10, 1, tzinfo=KUALA_LUMPUR)
         raise AlreadyRunningBackfill("Another backfill is running")
 
     monkeypatch.setattr(backfill_command, "create_backfill", refuse)
-    schedule = backfill_cli.schedule_from(MONTHLY, UTC)
-    monkeypatch.setattr(backfill_cli, "read_schedule", lambda dag_id, otherwise: schedule)
+    monkeypatch.setattr(
+        backfill_cli, "read_schedule", lambda dag_id, zone: backfill_cli.Schedule(zone, True)
+    )
     words = ("-s", "2025-10-01", "-e", "2025-10-31", "-c", '{"groups": ["sales"]}')
     with pytest.raises(SystemExit) as stopped:
         backfill_cli.backfill(arguments("dags", "backfill", "sales_replication", *words))

@@ -11,13 +11,15 @@ import psycopg
 from psycopg import IsolationLevel
 from psycopg import sql as pgsql
 
-from include.catalog import Table
+from include.catalog import SqlType, Table
 from include.connections import Connection
 from include.engines.base import Digest, Level
 from include.engines.postgres import sql
 from include.engines.postgres.connect import connect, conninfo
 from include.engines.postgres.digests import run_digest
 from include.engines.postgres.errors import translated
+from include.engines.postgres.types import sql_type
+from include.errors import SchemaMismatch
 from include.windows import Span
 
 if TYPE_CHECKING:
@@ -38,11 +40,20 @@ class PostgresSource:
     connection: Connection
     application: str = "retail-sync"
 
-    def columns(self, table: Table) -> dict[str, str] | None:
-        """Return the columns that the database has now with their types, None without the table."""
-        with translated(f"{table.name}: reading its columns"), self._session() as session:
-            name = sql.source_name(table).as_string(session)
-            return dict(session.execute(_COLUMNS, (name,)).fetchall()) or None
+    def columns(self, table: Table) -> list[str] | None:
+        """Return the names of the columns that the database has now, None without the table."""
+        return list(self._column_texts(table.source_schema, table.name)) or None
+
+    def column_types(self, schema: str, name: str) -> dict[str, SqlType] | None:
+        """
+        Return the columns of a table that need not be in the catalog, None without the table.
+
+        :raises SchemaMismatch: for a type that cannot be replicated.
+        """
+        try:
+            return {column: sql_type(text) for column, text in self._column_texts(schema, name).items()} or None
+        except ValueError as error:
+            raise SchemaMismatch(f"{name}: {error}") from error
 
     @contextmanager
     def snapshot(self, table: Table, span: Span) -> Iterator[PostgresSnapshot]:
@@ -59,6 +70,11 @@ class PostgresSource:
         assert row is not None
         version, replica, user = row
         return {"version": f"PostgreSQL {version}", "replica": replica, "user": user}
+
+    def _column_texts(self, schema: str, name: str) -> dict[str, str]:
+        with translated(f"{name}: reading its columns"), self._session() as session:
+            quoted = pgsql.Identifier(schema, name).as_string(session)
+            return dict(session.execute(_COLUMNS, (quoted,)).fetchall())
 
     @contextmanager
     def _session(self) -> Iterator[psycopg.Connection[Any]]:

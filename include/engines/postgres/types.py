@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from include.catalog.types import SqlType
 
 #: varchar of SQL Server counts bytes of a code page, that of PostgreSQL characters: never shorter.
@@ -40,3 +42,44 @@ def postgres_type(type_: SqlType) -> str:
     if type_.base in _TIMES:
         return f"{_TIMES[type_.base]}({min(type_.fraction or 0, 6)})"
     return _PLAIN[type_.base]
+
+
+#: The way back, for tables of a source that is PostgreSQL.
+_CATALOG_TYPES = {
+    "smallint": "smallint",
+    "integer": "int",
+    "bigint": "bigint",
+    "boolean": "bit",
+    "real": "real",
+    "double precision": "float",
+    "date": "date",
+    "text": "varchar(max)",
+    "bytea": "varbinary(max)",
+    "uuid": "uniqueidentifier",
+    "character varying": "varchar(max)",
+    "timestamp without time zone": "datetime2(6)",
+    "timestamp with time zone": "datetimeoffset(6)",
+    "time without time zone": "time(6)",
+}
+_SIZED_CATALOG_TYPES = {
+    r"character varying\((\d+)\)": "varchar({})",
+    r"character\((\d+)\)": "char({})",
+    r"numeric\((\d+,\d+)\)": "decimal({})",
+    r"timestamp\((\d)\) without time zone": "datetime2({})",
+    r"timestamp\((\d)\) with time zone": "datetimeoffset({})",
+    r"time\((\d)\) without time zone": "time({})",
+}
+
+
+def sql_type(text: str) -> SqlType:
+    """
+    Return the catalog's type of a PostgreSQL type, written as ``format_type`` does.
+
+    :raises ValueError: for a type that cannot be replicated.
+    """
+    if text in _CATALOG_TYPES:
+        return SqlType.parse(_CATALOG_TYPES[text])
+    for pattern, form in _SIZED_CATALOG_TYPES.items():
+        if found := re.fullmatch(pattern, text):
+            return SqlType.parse(form.format(found[1]))
+    raise ValueError(f"type {text} cannot be replicated")

@@ -1,0 +1,5 @@
+"""``python -m include``: the command line."""
+
+from include.cli import main
+
+main()

@@ -1,0 +1,122 @@
+"""Try every connection as a run would use it, and say what is missing. Shows no password."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from include import catalog, locks, migrations
+from include.connections import Connection, embedded_environment, find
+from include.engines.factory import source_of, warehouse_of
+from include.errors import RetailSyncError
+from include.settings import Settings
+
+_AIRFLOW_TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; ``remedy`` is empty where nothing has to be done."""
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def check_all(settings: Settings) -> list[Finding]:
+    """Look at source, warehouse, control database and Airflow's pool; raises nothing for what is amiss."""
+    looks: dict[str, Callable[[Settings], list[Finding]]] = {
+        settings.source_connection: _source,
+        settings.warehouse_connection: _warehouse,
+        settings.control_connection: _control,
+        f"pool {settings.source_pool}": _pool,
+    }
+    findings = []
+    for what, look in looks.items():
+        try:
+            findings += look(settings)
+        except RetailSyncError as error:
+            findings.append(Finding(what, False, str(error), "see the message"))
+    return findings
+
+
+def _source(settings: Settings) -> list[Finding]:
+    connection = find(settings.source_connection, settings.local_dir)
+    source = source_of(connection)
+    facts = source.check()
+    findings = [Finding(connection.id, True, f"{connection}: {facts['version']}, user {facts['user']}")]
+    replica = "a read-only replica" if facts["replica"] else "a primary; it is only read, in read-only transactions"
+    findings.append(Finding(f"{connection.id}: role", True, replica))
+    absent = [table for table in catalog.load() if source.columns(table) is None]
+    if required := [table.name for table in absent if not table.optional]:
+        remedy = "grant SELECT, or write `optional: true` in tables.yaml"
+        findings.append(Finding(f"{connection.id}: tables", False, f"missing: {', '.join(required)}", remedy))
+    else:
+        optional = ", ".join(table.name for table in absent) or "none"
+        findings.append(Finding(f"{connection.id}: tables", True, f"all there; optional and not exposed: {optional}"))
+    return findings
+
+
+def _warehouse(settings: Settings) -> list[Finding]:
+    connection = find(settings.warehouse_connection, settings.local_dir)
+    facts = warehouse_of(connection, settings).check()
+    findings = [Finding(connection.id, True, f"{connection}: {facts['version']}, user {facts['user']}")]
+    if facts["replica"]:
+        findings.append(Finding(f"{connection.id}: role", False, "a read-only replica", "connect to the primary"))
+    if not facts["may_create"]:
+        remedy = f"GRANT CREATE ON DATABASE {connection.database} TO {facts['user']}"
+        findings.append(Finding(f"{connection.id}: rights", False, "may not create schemas", remedy))
+    findings.append(_migrated("warehouse", connection))
+    if missing := migrations.missing_replicas(connection, catalog.load()):
+        findings.append(
+            Finding(f"{connection.id}: tables", False, f"missing: {', '.join(missing)}", "python -m include migrate")
+        )
+    return findings
+
+
+def _control(settings: Settings) -> list[Finding]:
+    connection = find(settings.control_connection, settings.local_dir)
+    with locks.hold(connection, locks.LockSpace.WINDOW, ["check"], holder="retail-sync check", wait=10):
+        found = f"{connection}: advisory locks work"
+    return [Finding(connection.id, True, found), _migrated("control", connection)]
+
+
+def _migrated(target: migrations.Target, connection: Connection) -> Finding:
+    state = migrations.state(target, connection)
+    found = f"at {state.current or 'nothing'}, newest is {state.head}"
+    return Finding(
+        f"{connection.id}: migrations", state.up_to_date, found, "" if state.up_to_date else "python -m include migrate"
+    )
+
+
+def _pool(settings: Settings) -> list[Finding]:
+    """Ask the airflow command, since the pool is Airflow's: a task in a missing pool waits for ever."""
+    what = f"pool {settings.source_pool}"
+    beside = Path(sys.executable).with_name("airflow")
+    airflow = str(beside) if beside.exists() else shutil.which("airflow")
+    if airflow is None:
+        return [Finding(what, True, "not looked at: no airflow command here")]
+    environment = {**os.environ, **embedded_environment(settings.local_dir)}
+    try:
+        done = subprocess.run(  # noqa: S603
+            [airflow, "pools", "list", "--output", "json"],
+            *(),
+            capture_output=True,
+            text=True,
+            timeout=_AIRFLOW_TIMEOUT_SECONDS,
+            env=environment,
+            check=False,
+        )
+        pools = {pool["pool"]: pool for pool in json.loads(done.stdout[done.stdout.index("[") :])}
+    except (subprocess.TimeoutExpired, ValueError):
+        return [Finding(what, False, "airflow did not list its pools", "airflow db migrate, then check again")]
+    if settings.source_pool not in pools:
+        return [Finding(what, False, "missing: tasks would wait for ever", f"airflow pools set {settings.source_pool} 2 'reads of the source'")]
+    return [Finding(what, True, f"{pools[settings.source_pool]['slots']} slots")]

@@ -1,0 +1,55 @@
+"""All commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from include.cli import catalog, embedded, inspect, replicate
+from include.errors import BadRequest, CatalogError, NotConfigured, RetailSyncError
+
+_NOTHING_BEGUN = 2
+_FAILED = 1
+
+app = typer.Typer(
+    name="retail-sync",
+    help="A verified 1:1 copy of the point of sale in a warehouse.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("replicate")(replicate.replicate)
+app.command("verify")(inspect.verify)
+app.command("status")(inspect.status)
+app.command("check")(inspect.check)
+app.command("migrate")(inspect.migrate)
+app.command("add-table")(catalog.add_table)
+app.command("demo")(embedded.demo)
+app.command("bench")(embedded.bench)
+app.add_typer(embedded.app, name="embedded")
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line, not a traceback."""
+    try:
+        app()
+    except (BadRequest, CatalogError, NotConfigured) as error:
+        _say(error)
+        sys.exit(_NOTHING_BEGUN)
+    except ValidationError as error:
+        _say(f"environment: {error}")
+        sys.exit(_NOTHING_BEGUN)
+    except RetailSyncError as error:
+        _say(error)
+        sys.exit(_FAILED)
+
+
+def _say(error: object) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error[/] {_escape(str(error))}")
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

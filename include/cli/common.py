@@ -1,0 +1,83 @@
+"""What several commands share: where the databases are, and how a run is put together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from datetime import UTC, date, datetime
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from include.connections import Connection, find
+from include.engines.base import Source, Warehouse
+from include.engines.factory import source_of, warehouse_of
+from include.replication.export import ExportTarget
+from include.replication.replicate import Run
+from include.replication.request import Request
+from include.settings import Settings
+
+console = Console()
+
+
+def settings() -> Settings:
+    """Return the settings of the environment."""
+    return Settings()
+
+
+def source_connection(config: Settings) -> Connection:
+    """Return the connection of the point of sale."""
+    return find(config.source_connection, config.local_dir)
+
+
+def warehouse_connection(config: Settings) -> Connection:
+    """Return the connection of the warehouse."""
+    return find(config.warehouse_connection, config.local_dir)
+
+
+def control_connection(config: Settings) -> Connection:
+    """Return the connection of the control database."""
+    return find(config.control_connection, config.local_dir)
+
+
+def open_source(config: Settings) -> Source:
+    """Return the engine of the point of sale."""
+    return source_of(source_connection(config), _application())
+
+
+def open_warehouse(config: Settings) -> Warehouse:
+    """Return the engine of the warehouse."""
+    return warehouse_of(warehouse_connection(config), config, _application())
+
+
+def new_run(config: Settings, request: Request) -> Run:
+    """Return a run of the command line, with an id of its own."""
+    run_id = f"manual__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}__{uuid.uuid4().hex[:8]}"
+    return Run(
+        id=run_id,
+        source=open_source(config),
+        warehouse=open_warehouse(config),
+        control=control_connection(config),
+        settings=config,
+        verify=request.verify,
+        export=ExportTarget(config.exports_url) if request.export else None,
+        force=request.force,
+        holder=_application(),
+    )
+
+
+def today(config: Settings) -> date:
+    """Return the present business day."""
+    return datetime.now(config.zone).date()
+
+
+def log_to_console(verbose: bool) -> None:
+    """Show warnings and errors beside the bars, with ``verbose`` also the story of each window."""
+    handler = RichHandler(console=console, show_path=False, show_time=verbose, markup=False)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
+
+
+def _application() -> str:
+    return f"retail-sync {socket.gethostname()} pid {os.getpid()}"

@@ -1,0 +1,21 @@
+"""The replica tables of the catalog, and the schema for staging."""
+
+from __future__ import annotations
+
+from alembic import context, op
+from include.catalog import load
+from include.engines.factory import kind_of_dialect, replica_ddl
+
+revision = "100"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    for statement in replica_ddl(kind_of_dialect(context.get_context().dialect.name), load()):
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    raise RuntimeError("the replica tables hold data: drop them by hand if that is what you want")

@@ -1,0 +1,53 @@
+"""The engine of an Airflow connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseHook
+
+from include.connections import Connection
+from include.settings import Settings
+
+if TYPE_CHECKING:
+    from include.engines.base import Source, Warehouse
+
+
+class EngineHook(BaseHook):
+    """
+    Opens the database of an Airflow connection as source or warehouse.
+
+    :param conn_id: a connection of type ``postgres``, or ``mssql``.
+    :param application: what the database server shows of our sessions.
+    """
+
+    def __init__(self, conn_id: str, application: str = "retail-sync") -> None:
+        super().__init__()
+        self.conn_id = conn_id
+        self.application = application
+
+    def get_conn(self) -> Connection:
+        """Return the connection as the engine reads it."""
+        found = self.get_connection(self.conn_id)
+        return Connection.of(
+            self.conn_id,
+            kind=found.conn_type or "",
+            host=found.host,
+            port=found.port,
+            database=found.schema,
+            login=found.login,
+            password=found.password,
+            extra=found.extra_dejson,
+        )
+
+    def get_source(self) -> Source:
+        """Return the engine that reads the database."""
+        from include.engines.factory import source_of
+
+        return source_of(self.get_conn(), self.application)
+
+    def get_warehouse(self, settings: Settings) -> Warehouse:
+        """Return the engine that writes the database."""
+        from include.engines.factory import warehouse_of
+
+        return warehouse_of(self.get_conn(), settings, self.application)
