@@ -174,7 +174,7 @@ def _amount_column(table: Table) -> str | None:
 
 def _remark_column(table: Table) -> str | None:
     texts = [name for name, type_ in table.columns.items() if type_.is_text and name not in (*table.key, table.date)]
-    return next((name for name in texts if re.search("REMARK|EXTEND|MESSAGE|NAME", name)), None)
+    return next((name for word in ("REMARK", "EXTEND", "NAME") for name in texts if word in name), None)
 
 
 def _corrections(table: Table, columns: Sequence[str], random: Random) -> list[Any]:

@@ -70,7 +70,7 @@ def day_number(day: date) -> int:
 
 
 def month_ids(rng: np.random.Generator, month: Window, count: int) -> Ints:
-    """Return growing keys with small gaps; those of a later month are larger."""
+    """Return growing keys with small gaps; those of a later month are larger, up to 33 million rows a month."""
     first = (month.start.year * 12 + month.start.month) * 10**8
     return first + np.cumsum(rng.integers(1, 4, count))
 
