@@ -1,0 +1,237 @@
+"""A real Airflow on this machine: API server, scheduler and DAG processor, all on 127.0.0.1."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from include.connections import embedded_environment, embedded_file
+from include.demo.postgres import AIRFLOW, CONTROL, SOURCE, WAREHOUSE, EmbeddedPostgres
+from include.errors import ConnectionLost
+from include.settings import PROJECT_ROOT, Settings
+
+_COMPONENTS = ("api-server", "dag-processor", "scheduler")
+_START_TIMEOUT = 180
+_STOP_TIMEOUT = 30
+_POOL_SLOTS = 2
+
+
+@dataclass(frozen=True)
+class LocalAirflow:
+    """Airflow with everything it writes in ``home``, its metadata in an embedded server."""
+
+    home: Path
+    postgres: EmbeddedPostgres
+    local_dir: Path
+
+    def start(self) -> None:
+        """
+        Bring Airflow up, with the source's pool; what runs already is left alone.
+
+        :raises ConnectionLost: naming the log of the component that did not come up.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        if not all(self._pid(component) for component in _COMPONENTS):
+            self.stop()
+            self.write_environment()
+            self._airflow("db", "migrate")
+            self._spawn("api-server")
+            self._spawn("dag-processor")
+            self._await_api()
+            # a scheduler that finds no API server fails the first tasks
+            self._spawn("scheduler")
+        self._await_api()
+        self.set_pool(Settings().source_pool, _POOL_SLOTS)
+
+    def stop(self) -> None:
+        """End the components, the scheduler first."""
+        for component in reversed(_COMPONENTS):
+            if pid := self._pid(component):
+                _end(pid)
+            self._pid_file(component).unlink(missing_ok=True)
+
+    @property
+    def url(self) -> str:
+        """The address of the UI."""
+        return f"http://127.0.0.1:{self.environment()['AIRFLOW__API__PORT']}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables under which any ``airflow`` command speaks to this Airflow."""
+        return embedded_environment(self.local_dir)
+
+    def write_environment(self) -> None:
+        """Choose port and secrets, once, and leave them for other commands."""
+        known = self.environment()
+        values = {name: known.get(name) or value for name, value in _chosen_once().items()}
+        port = values["AIRFLOW__API__PORT"]
+        values |= {
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW_CONN_POS_SOURCE": self.postgres.uri(SOURCE),
+            "AIRFLOW_CONN_WAREHOUSE": self.postgres.uri(WAREHOUSE),
+            "AIRFLOW_CONN_CONTROL": self.postgres.uri(CONTROL),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.postgres.uri(AIRFLOW, "postgresql+psycopg"),
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+            "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+            "RETAIL_SYNC_LOCAL_DIR": str(self.local_dir),
+            **_FIXED,
+        }
+        draft = embedded_file(self.local_dir).with_suffix(".tmp")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps(values, indent=1), encoding="utf-8")
+        draft.replace(embedded_file(self.local_dir))
+
+    def request(self, method: str, path: str, **arguments: Any) -> Any:
+        """
+        Call the REST API and return its JSON.
+
+        :raises httpx.HTTPStatusError: if it refuses.
+        """
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            token = client.get("/auth/token").raise_for_status().json()["access_token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = client.request(method, f"/api/v2/{path}", headers=headers, **arguments).raise_for_status()
+            return answer.json() if answer.content else None
+
+    def set_pool(self, name: str, slots: int) -> None:
+        """Make the pool, if it is missing."""
+        pools = self.request("GET", "pools")["pools"]
+        if name not in {pool["name"] for pool in pools}:
+            self.request(
+                "POST", "pools", json={"name": name, "slots": slots, "description": "Windows read from the source at once"}
+            )
+
+    def pause(self, dag_id: str, paused: bool) -> None:
+        """Pause a DAG or let it run, as soon as it is parsed."""
+        deadline = time.monotonic() + _START_TIMEOUT
+        while True:
+            try:
+                self.request("PATCH", f"dags/{dag_id}", json={"is_paused": paused})
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != httpx.codes.NOT_FOUND or time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+                continue
+            return
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
+        """Trigger a DAG by hand, as the UI does, and return the run's id."""
+        body = {"conf": dict(conf), "logical_date": None}
+        run = self.request("POST", f"dags/{dag_id}/dagRuns", json=body)
+        return str(run["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a run."""
+        return str(self.request("GET", f"dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def _airflow(self, *arguments: str) -> None:
+        log = self.home / f"{arguments[0]}.log"
+        with log.open("ab") as stream:
+            done = subprocess.run(  # noqa: S603
+                [_airflow_command(), *arguments], env=self._process_environment(), stdout=stream, stderr=stream, check=False
+            )
+        if done.returncode:
+            raise ConnectionLost(f"airflow {' '.join(arguments)} failed, see {log}")
+
+    def _spawn(self, component: str) -> None:
+        with (self.home / f"{component}.log").open("ab") as stream:
+            process = subprocess.Popen(  # noqa: S603
+                [_airflow_command(), component],
+                env=self._process_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+        self._pid_file(component).write_text(str(process.pid))
+
+    def _await_api(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while True:
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5).is_success:
+                    return
+            if time.monotonic() > deadline or not self._pid("api-server"):
+                raise ConnectionLost(f"Airflow's API server did not come up, see {self.home / 'api-server.log'}")
+            time.sleep(0.5)
+
+    def _process_environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+        return {**inherited, **self.environment(), "PYTHONPATH": str(PROJECT_ROOT)}
+
+    def _pid_file(self, component: str) -> Path:
+        return self.home / f"{component}.pid"
+
+    def _pid(self, component: str) -> int | None:
+        """Return the process of a component, None if it is gone or the number is another's by now."""
+        try:
+            pid = int(self._pid_file(component).read_text())
+            os.kill(pid, 0)
+            command = Path(f"/proc/{pid}/cmdline")
+            if command.exists() and b"airflow" not in command.read_bytes():
+                return None
+        except (FileNotFoundError, ValueError, ProcessLookupError):
+            return None
+        return pid
+
+
+_FIXED = {
+    "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__PARALLELISM": "8",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    "AIRFLOW__API__HOST": "127.0.0.1",
+    "AIRFLOW__API__WORKERS": "1",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+}
+
+
+def _chosen_once() -> dict[str, str]:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return {
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    }
+
+
+def _airflow_command() -> str:
+    return str(Path(sys.executable).with_name("airflow"))
+
+
+def _end(pid: int) -> None:
+    """End a component and what it started: it leads a session of its own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(pid, number)
+        deadline = time.monotonic() + _STOP_TIMEOUT
+        while time.monotonic() < deadline:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.1)
