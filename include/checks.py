@@ -118,5 +118,12 @@ def _pool(settings: Settings) -> list[Finding]:
     except (subprocess.TimeoutExpired, ValueError):
         return [Finding(what, False, "airflow did not list its pools", "airflow db migrate, then check again")]
     if settings.source_pool not in pools:
-        return [Finding(what, False, "missing: tasks would wait for ever", f"airflow pools set {settings.source_pool} 2 'reads of the source'")]
+        return [
+            Finding(
+                what,
+                False,
+                "missing: tasks would wait for ever",
+                f"airflow pools set {settings.source_pool} 2 'reads of the source'",
+            )
+        ]
     return [Finding(what, True, f"{pools[settings.source_pool]['slots']} slots")]

@@ -126,6 +126,11 @@ def months(window: Window) -> list[Window]:
     return list(_months(window))
 
 
+def spans(window: Window) -> list[Span]:
+    """Return all that a table has to be asked for: the months of a window, then the undated rows."""
+    return [*_months(window), UNDATED]
+
+
 def month_keys(span: Span) -> list[str]:
     """Return the names of the months that ``span`` touches, in order; they are what is locked."""
     if isinstance(span, Undated):

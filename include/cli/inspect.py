@@ -9,11 +9,12 @@ import typer
 from rich.table import Table as Grid
 
 from include import catalog, checks, migrations
+from include.catalog.models import Group
 from include.cli import common
 from include.replication import progress
 from include.replication.request import read_request
 from include.replication.verify import Verify, compare
-from include.windows import UNDATED
+from include.windows import spans
 
 _FAILED = 1
 
@@ -29,12 +30,12 @@ def verify(
     """Compare source and warehouse day by day; loads nothing. Exit code 1 if a day differs."""
     config = common.settings()
     values = {"start_date": start_date, "end_date": end_date, "tables": tables or []}
-    group = "nightly" if tables else "sales"
+    group: Group = "nightly" if tables else "sales"
     request = read_request(values, None, catalog.load(), common.today(config), group=group)
     source, warehouse = common.open_source(config), common.open_warehouse(config)
     grid, equal = Grid("table", "window", "source rows", "warehouse rows", "equal", "days that differ"), True
     for table in request.tables:
-        for span in [*request.months, UNDATED]:
+        for span in spans(request.window):
             found = compare(source, warehouse, table, span, level.level)
             equal = equal and found.equal
             days = ", ".join(str(day or "undated") for day in found.days[:3]) + (" …" if len(found.days) > 3 else "")

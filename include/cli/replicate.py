@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 
 from include import catalog
 from include.catalog import Table
+from include.catalog.models import Group
 from include.cli import common
 from include.replication.observe import Observer, Step
 from include.replication.request import OnFailure, read_request
@@ -47,7 +48,7 @@ def replicate(
         "on_failure": on_failure.value,
         "force": force,
     }
-    group = "nightly" if tables else "sales"
+    group: Group = "nightly" if tables else "sales"
     request = read_request(values, None, catalog.load(), common.today(config), group=group)
     run = common.new_run(config, request)
     common.console.print(f"run {run.id}: {len(request.tables)} tables, {start_date} to {end_date}")
@@ -77,7 +78,7 @@ class _Bar:
     def step(self, step: Step) -> None:
         self.progress.update(self.task, completed=self.steps.index(step), state=step.value)
 
-    def rows(self, rows: int, size: int) -> None:
+    def rows(self, rows: int, size: int) -> None:  # noqa: ARG002 (an Observer is told both)
         self.progress.update(self.task, rows=rows)
 
 

@@ -111,7 +111,9 @@ class LocalAirflow:
         pools = self.request("GET", "pools")["pools"]
         if name not in {pool["name"] for pool in pools}:
             self.request(
-                "POST", "pools", json={"name": name, "slots": slots, "description": "Windows read from the source at once"}
+                "POST",
+                "pools",
+                json={"name": name, "slots": slots, "description": "Windows read from the source at once"},
             )
 
     def pause(self, dag_id: str, paused: bool) -> None:
@@ -141,7 +143,11 @@ class LocalAirflow:
         log = self.home / f"{arguments[0]}.log"
         with log.open("ab") as stream:
             done = subprocess.run(  # noqa: S603
-                [_airflow_command(), *arguments], env=self._process_environment(), stdout=stream, stderr=stream, check=False
+                [_airflow_command(), *arguments],
+                env=self._process_environment(),
+                stdout=stream,
+                stderr=stream,
+                check=False,
             )
         if done.returncode:
             raise ConnectionLost(f"airflow {' '.join(arguments)} failed, see {log}")
@@ -199,6 +205,7 @@ _FIXED = {
     "AIRFLOW__API__WORKERS": "1",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",

@@ -76,7 +76,7 @@ def stretch_rows(scene: Scene, table: Table, start: int, end: int) -> Rows:
     day = last - 1095 + (index * 1095) // max(1, rows_of(table, scene.scale)) - rng.integers(0, 30, count)
     own = {"id": FIRST_ID + index, "day": day, "second": rng.integers(0, 86_400, count)}
     own |= scene.people_and_places(rng, count) | scene.goods(rng, count)
-    own |= {fact: index for fact in _OWN_INDEX.get(table.name, ())}
+    own |= dict.fromkeys(_OWN_INDEX.get(table.name, ()), index)
     return Rows(own)
 
 

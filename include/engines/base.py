@@ -95,8 +95,15 @@ OnRows = Callable[[int, int], None]
 class Snapshot(Protocol):
     """One consistent view of a span at the source, until it is closed."""
 
-    table: Table
-    span: Span
+    @property
+    def table(self) -> Table:
+        """The table."""
+        ...
+
+    @property
+    def span(self) -> Span:
+        """The span."""
+        ...
 
     def count(self) -> int:
         """Return the number of rows."""
@@ -138,8 +145,15 @@ class Source(Protocol):
 class Staging(Protocol):
     """The place of a window that no one else writes and no reader sees."""
 
-    table: Table
-    span: Span
+    @property
+    def table(self) -> Table:
+        """The table."""
+        ...
+
+    @property
+    def span(self) -> Span:
+        """The span."""
+        ...
 
     def load(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> Loaded:
         """Write all batches, or nothing."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing, nullcontext
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -20,39 +19,48 @@ def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:
     What the reading raises is raised here. When the consumer stops early the thread is
     stopped too, and ``items`` is closed if it is a generator.
     """
-    ahead: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: T | None, error: BaseException | None = None) -> None:
-        while not stop.is_set():
-            try:
-                ahead.put((item, error), timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return
-
-    def read() -> None:
-        try:
-            with closing(items) if isinstance(items, Generator) else nullcontext():
-                for item in items:
-                    put(item)
-                    if stop.is_set():
-                        return
-        except BaseException as error:  # raised again by the consumer
-            put(None, error)
-        else:
-            put(None)
-
-    thread = threading.Thread(target=read, name="prefetch", daemon=True)
-    thread.start()
+    reader = _Reader(items, depth)
+    reader.start()
     try:
         while True:
-            item, error = ahead.get()
+            item, error = reader.ahead.get()
             if error is not None:
                 raise error
             if item is None:
                 return
             yield item
     finally:
-        stop.set()
-        thread.join()
+        reader.stopped.set()
+        reader.join()
+
+
+class _Reader(threading.Thread, Generic[T]):
+    """Puts (item, None) for each item, then (None, error) or (None, None) for the end."""
+
+    def __init__(self, items: Iterator[T], depth: int) -> None:
+        super().__init__(name="prefetch", daemon=True)
+        self.items = items
+        self.ahead: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        error: BaseException | None = None
+        try:
+            for item in self.items:
+                if not self._put(item, None):
+                    break
+        except BaseException as raised:  # noqa: BLE001 (the consumer raises it again)
+            error = raised
+        finally:
+            if isinstance(self.items, Generator):
+                self.items.close()
+        self._put(None, error)
+
+    def _put(self, item: T | None, error: BaseException | None) -> bool:
+        while not self.stopped.is_set():
+            try:
+                self.ahead.put((item, error), timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from include.engines.base import Loaded, OnRows, Snapshot, Staging
-from include.engines.prefetch import prefetch
 from include.engines.postgres.source import PostgresSnapshot
 from include.engines.postgres.warehouse import PostgresStaging
+from include.engines.prefetch import prefetch
 
 if TYPE_CHECKING:
     import pyarrow as pa

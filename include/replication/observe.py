@@ -59,6 +59,4 @@ class LogObserver:
             return
         self._told = now
         took = now - self._began
-        log.info(
-            "%s: %s rows, %.1f MB, %s rows/s", self.name, f"{rows:,}", size / 1e6, f"{rows / took:,.0f}"
-        )
+        log.info("%s: %s rows, %.1f MB, %s rows/s", self.name, f"{rows:,}", size / 1e6, f"{rows / took:,.0f}")

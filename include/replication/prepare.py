@@ -44,9 +44,7 @@ def drop_dead_staging(run: Run, table: Table) -> int:
     dropped = 0
     for span in run.warehouse.dead_staging(table):
         try:
-            with locks.hold(
-                run.control, locks.LockSpace.WINDOW, lock_names(table, span), holder=run.holder, wait=0
-            ):
+            with locks.hold(run.control, locks.LockSpace.WINDOW, lock_names(table, span), holder=run.holder, wait=0):
                 run.warehouse.drop_staging(table, span)
         except LockHeld:
             continue

@@ -149,12 +149,15 @@ class _Replication:
                 with self.run.source.snapshot(self.table, self.span) as snapshot:
                     if not self._is_unchanged(snapshot):
                         self._replace(snapshot)
-                self.report.status = Status.PUBLISHED if self.run.verify is Verify.NONE else Status.VERIFIED
-                return
             except SourceChanged as error:
                 if read == _READS:
-                    raise CountMismatch(f"{error}, also after reading it again; run `python -m include verify`") from error
+                    raise CountMismatch(
+                        f"{error}, also after reading it again; run `python -m include verify`"
+                    ) from error
                 log.warning("%s; reading it again", error)
+            else:
+                self.report.status = Status.PUBLISHED if self.run.verify is Verify.NONE else Status.VERIFIED
+                return
 
     def _is_unchanged(self, snapshot: Snapshot) -> bool:
         """Whether the warehouse holds these rows already; only a window that was published is asked."""
@@ -194,9 +197,7 @@ class _Replication:
         self.observer.step(Step.READING)
         with _timed(self.report, "seconds_loading"):
             tee = self.file.tee if self.file else None
-            loaded: Loaded = transfer(
-                snapshot, staging, self.run.settings.batch_bytes, tee, self.observer.rows
-            )
+            loaded: Loaded = transfer(snapshot, staging, self.run.settings.batch_bytes, tee, self.observer.rows)
             self.report.rows_read, self.report.bytes_read = loaded.rows, loaded.bytes
             self.observer.step(Step.STAGED)
             self.report.rows_source = snapshot.count()

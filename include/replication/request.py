@@ -19,7 +19,6 @@ from include.errors import BadRequest
 from include.replication.verify import Verify
 from include.windows import Window, months, parse_date
 
-
 T = TypeVar("T", bound=StrEnum)
 
 

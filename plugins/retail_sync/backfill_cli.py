@@ -1,4 +1,5 @@
-"""``airflow retail backfill`` and ``airflow dags backfill``, by business dates.
+"""
+``airflow retail backfill`` and ``airflow dags backfill``, by business dates.
 
 ``airflow backfill create`` compares its bounds, time of day included, with the start of a run's
 data interval. People name business dates, the last one included: these commands turn them into
@@ -26,6 +27,8 @@ from zoneinfo import ZoneInfo
 
 from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand, positive_int
 
+from include import windows
+
 log = logging.getLogger(__name__)
 
 REFUSED = 2  # the exit code of argparse for a bad argument
@@ -42,7 +45,7 @@ class Schedule:
 def parse_date(text: str) -> date:
     """Return the date that ``text`` (YYYY-MM-DD) names."""
     try:
-        return datetime.strptime(text, "%Y-%m-%d").date()
+        return windows.parse_date(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a date; write it as YYYY-MM-DD") from None
 
@@ -67,7 +70,8 @@ def parse_conf(text: str) -> str:
 
 
 def schedule_from(timetable: dict[str, Any], otherwise: tzinfo) -> Schedule:
-    """Return the schedule of a serialized timetable.
+    """
+    Return the schedule of a serialized timetable.
 
     A zone that it does not name is ``otherwise``. One without a cron expression counts as monthly:
     whole months are at worst too many days, never too few.
@@ -170,9 +174,7 @@ def follow_up(dag_id: str, zone: tzinfo) -> Iterator[str]:
         backfill = session.scalars(newest.limit(1)).one()
         runs = [
             (f"{run.logical_date.astimezone(zone):%Y-%m-%d}", run.exception_reason)
-            for run in sorted(
-                backfill.backfill_dag_run_associations, key=attrgetter("sort_ordinal")
-            )
+            for run in sorted(backfill.backfill_dag_run_associations, key=attrgetter("sort_ordinal"))
         ]
         queued = [day for day, skipped in runs if not skipped]
         yield f"Backfill {backfill.id} of {dag_id}, runs queued: {', '.join(queued) or 'none'}."

@@ -1,4 +1,5 @@
-"""The package as Airflow sees it: a provider that adds commands.
+"""
+The package as Airflow sees it: a provider that adds commands.
 
 Airflow loads this module whenever ``airflow`` is imported, and an error here stops every
 command, so it imports nothing.
@@ -10,7 +11,8 @@ from typing import Any
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider's description, in the shape of ``provider_info.schema.json``.
+    """
+    Return the provider's description, in the shape of ``provider_info.schema.json``.
 
     ``package-name`` must be the name of the installed distribution: Airflow refuses to start
     where the two differ.

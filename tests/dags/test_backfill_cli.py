@@ -41,9 +41,7 @@ def logical_dates(first: datetime, last: datetime) -> list[str]:
     timetable = CronDataIntervalTimetable("0 0 1 * *", timezone="Asia/Kuala_Lumpur")
     restriction = TimeRestriction(instance(first), instance(last), catchup=True)
     dates, previous = [], None
-    while run := timetable.next_dagrun_info(
-        last_automated_data_interval=previous, restriction=restriction
-    ):
+    while run := timetable.next_dagrun_info(last_automated_data_interval=previous, restriction=restriction):
         previous = run.data_interval
         dates.append(f"{previous.start.astimezone(KUALA_LUMPUR):%Y-%m-%d %H:%M}")
     return dates
@@ -87,9 +85,7 @@ def test_october_and_november_are_two_runs_whatever_the_days_named() -> None:
 
 
 def test_the_bounds_are_the_first_and_last_instant_of_the_days_in_the_zone() -> None:
-    args = arguments(
-        "retail", "backfill", "sales_replication", "-s", "2025-10-01", "-e", "2025-11-30"
-    )
+    args = arguments("retail", "backfill", "sales_replication", "-s", "2025-10-01", "-e", "2025-11-30")
     first, last = bounds_of(args, MONTHLY)
     assert first == datetime(2025, 9, 30, 16, tzinfo=UTC)
     assert last == datetime(2025, 11, 30, 16, tzinfo=UTC) - timedelta.resolution
@@ -111,9 +107,7 @@ def test_a_daily_schedule_is_not_widened_to_months() -> None:
         ({}, UTC, True),  # unreadable: whole months, so that no day is missed
     ],
 )
-def test_the_schedule_comes_from_the_timetable(
-    timetable: dict[str, Any], zone: Any, monthly: bool
-) -> None:
+def test_the_schedule_comes_from_the_timetable(timetable: dict[str, Any], zone: Any, monthly: bool) -> None:
     from retail_sync.backfill_cli import Schedule, schedule_from
 
     assert schedule_from(timetable, UTC) == Schedule(zone, monthly)
@@ -161,9 +155,7 @@ def test_a_start_after_the_end_is_refused_before_airflow_is_asked(
     from retail_sync import backfill_cli
 
     monkeypatch.setattr(backfill_cli, "read_schedule", None)
-    args = arguments(
-        "dags", "backfill", "sales_replication", "-s", "2025-12-01", "-e", "2025-11-30"
-    )
+    args = arguments("dags", "backfill", "sales_replication", "-s", "2025-12-01", "-e", "2025-11-30")
     with pytest.raises(SystemExit) as stopped:
         backfill_cli.backfill(args)
     assert stopped.value.code == 2
@@ -175,6 +167,7 @@ def test_what_airflow_refuses_is_one_line_and_exit_code_1(
 ) -> None:
     from airflow.cli.commands import backfill_command
     from airflow.models.backfill import AlreadyRunningBackfill
+
     from retail_sync import backfill_cli
 
     def refuse(handed_over: Namespace) -> None:
@@ -183,9 +176,7 @@ def test_what_airflow_refuses_is_one_line_and_exit_code_1(
         raise AlreadyRunningBackfill("Another backfill is running")
 
     monkeypatch.setattr(backfill_command, "create_backfill", refuse)
-    monkeypatch.setattr(
-        backfill_cli, "read_schedule", lambda dag_id, zone: backfill_cli.Schedule(zone, True)
-    )
+    monkeypatch.setattr(backfill_cli, "read_schedule", lambda dag_id, zone: backfill_cli.Schedule(zone, True))
     words = ("-s", "2025-10-01", "-e", "2025-10-31", "-c", '{"groups": ["sales"]}')
     with pytest.raises(SystemExit) as stopped:
         backfill_cli.backfill(arguments("dags", "backfill", "sales_replication", *words))
@@ -204,9 +195,7 @@ def test_what_airflow_refuses_is_one_line_and_exit_code_1(
         ("--max-active-runs", "0", "argument --max-active-runs"),
     ],
 )
-def test_a_bad_argument_is_refused(
-    option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_argument_is_refused(option: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("-s", "2025-10-01", "-e", "2025-11-30", option, value)
     with pytest.raises(SystemExit) as stopped:
         arguments("dags", "backfill", "sales_replication", *words)
@@ -250,6 +239,7 @@ def test_without_the_private_api_only_the_old_name_is_lost(
 
 def test_restoring_twice_adds_one_command() -> None:
     from airflow.cli import cli_parser
+
     from retail_sync.backfill_cli import get_cli_commands
 
     get_cli_commands()
@@ -261,6 +251,7 @@ def test_the_provider_is_valid_and_has_the_name_of_its_distribution() -> None:
     from importlib.metadata import entry_points
 
     from airflow.providers_manager import ProvidersManager
+
     from retail_sync.provider import get_provider_info
 
     (entry,) = [

@@ -31,7 +31,11 @@ def read(uri: str, snapshot: str, query: str, table: Table, batch_bytes: int) ->
 
 
 def write(
-    session: psycopg.Connection[Any], copy: pgsql.Composed, batches: Iterator[pa.RecordBatch], table: Table, on_rows: OnRows
+    session: psycopg.Connection[Any],
+    copy: pgsql.Composed,
+    batches: Iterator[pa.RecordBatch],
+    table: Table,
+    on_rows: OnRows,
 ) -> Loaded:
     """Write batches through a COPY statement; none of the rows stays if an error is raised."""
     encoder = pgpq.ArrowToPostgresBinaryEncoder(arrow_schema(table))

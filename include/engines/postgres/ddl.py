@@ -101,9 +101,7 @@ def staging_key(table: Table, span: Span) -> list[Query]:
     name = staging_name(table, span)
     if not table.key:
         return []
-    return [
-        sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(sql.Identifier(STAGING_SCHEMA, name), names(table.key))
-    ]
+    return [sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(sql.Identifier(STAGING_SCHEMA, name), names(table.key))]
 
 
 def create_month(table: Table, month: Window) -> list[Query]:

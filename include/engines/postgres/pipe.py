@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql as pgsql
+from psycopg.abc import Buffer
 
 from include.engines.base import Loaded, OnRows
 from include.engines.postgres.source import PostgresSnapshot
@@ -23,7 +24,7 @@ def pipe(snapshot: PostgresSnapshot, staging: PostgresStaging, on_rows: OnRows) 
         rows = total = 0
         with session.cursor() as target, snapshot.session.cursor() as source:
             with source.copy(copy_out) as reader, target.copy(copy_in) as writer:
-                piece: list[bytes | memoryview] = []
+                piece: list[Buffer] = []
                 size = 0
                 for data in reader:
                     piece.append(data)

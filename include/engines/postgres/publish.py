@@ -53,9 +53,7 @@ class Publication:
             return sql.target_name(self.table)
         if isinstance(self.span, Undated):
             return ddl.default_partition(self.table)
-        return pgsql.Identifier(
-            self.table.target_schema, ddl.month_partition_name(self.table, self.span.start)
-        )
+        return pgsql.Identifier(self.table.target_schema, ddl.month_partition_name(self.table, self.span.start))
 
     def run(self, publish_lock_wait: float) -> Published:
         """
@@ -63,12 +61,16 @@ class Publication:
 
         :param publish_lock_wait: seconds to queue behind readers before giving up.
         """
-        self._execute(pgsql.SQL("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))").format(
-            pgsql.Literal(f"retail-sync publish {self.table.target_schema}.{self.table.target_table}")
-        ))
-        self._execute(pgsql.SQL("SELECT set_config('lock_timeout', {}, true)").format(
-            pgsql.Literal(f"{publish_lock_wait * 1000:.0f}ms")
-        ))
+        self._execute(
+            pgsql.SQL("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))").format(
+                pgsql.Literal(f"retail-sync publish {self.table.target_schema}.{self.table.target_table}")
+            )
+        )
+        self._execute(
+            pgsql.SQL("SELECT set_config('lock_timeout', {}, true)").format(
+                pgsql.Literal(f"{publish_lock_wait * 1000:.0f}ms")
+            )
+        )
         moved = self._settle_moved_rows()
         if ddl.is_partitioned(self.table) and isinstance(self.span, Window) and self.span.is_month:
             rows, replaced = self._swap_month(self.span)
@@ -87,9 +89,7 @@ class Publication:
             self._execute(pgsql.SQL("DROP TABLE {}").format(self.target))
         staged = pgsql.Identifier(self.table.target_schema, ddl.staging_name(self.table, month))
         self._execute(
-            pgsql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
-                self.staging, pgsql.Identifier(self.table.target_schema)
-            )
+            pgsql.SQL("ALTER TABLE {} SET SCHEMA {}").format(self.staging, pgsql.Identifier(self.table.target_schema))
         )
         name = pgsql.Identifier(ddl.month_partition_name(self.table, month.start))
         self._execute(pgsql.SQL("ALTER TABLE {} RENAME TO {}").format(staged, name))
@@ -155,7 +155,7 @@ class Publication:
         return [(relation, relation == self.target) for relation in relations if relation != self.target or not whole]
 
     def _collect_moved(self, relation: pgsql.Composable, shared: Bounds, inside: bool) -> pgsql.Composed:
-        outside = pgsql.SQL("")
+        outside: pgsql.Composable = pgsql.SQL("")
         if inside:
             outside = pgsql.SQL(" AND ({}) IS NOT TRUE").format(sql.in_span(self.table, self.span))
         return pgsql.SQL(

@@ -72,9 +72,7 @@ def in_span(table: Table, span: Span) -> Query:
 
 def select(table: Table, relation: sql.Composable, span: Span) -> Query:
     """Return the query for the rows of a span, in the catalog's order of columns."""
-    return sql.SQL("SELECT {} FROM {} WHERE {}").format(
-        names(list(table.columns)), relation, in_span(table, span)
-    )
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(names(list(table.columns)), relation, in_span(table, span))
 
 
 def select_for_arrow(table: Table, relation: sql.Composable, span: Span) -> Query:
@@ -87,9 +85,7 @@ def select_for_arrow(table: Table, relation: sql.Composable, span: Span) -> Quer
         sql.SQL("{}::text" if type_.base in _DECIMALS else "{}").format(sql.Identifier(name))
         for name, type_ in table.columns.items()
     ]
-    return sql.SQL("SELECT {} FROM {} WHERE {}").format(
-        sql.SQL(", ").join(columns), relation, in_span(table, span)
-    )
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(sql.SQL(", ").join(columns), relation, in_span(table, span))
 
 
 def count(table: Table, relation: sql.Composable, span: Span) -> Query:

@@ -166,5 +166,5 @@ class PostgresStaging:
 
 def _execute(session: psycopg.Connection[Any], statement: sa.Update) -> None:
     """Run an SQLAlchemy statement inside the session's own transaction."""
-    compiled = statement.compile(dialect=PGDialect_psycopg())
+    compiled = statement.compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call]
     session.execute(str(compiled).encode(), compiled.params)

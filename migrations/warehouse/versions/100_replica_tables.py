@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import context, op
+
 from include.catalog import load
 from include.engines.factory import kind_of_dialect, replica_ddl
 

@@ -41,9 +41,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "table_name", "window_name", name="uq_etl_progress_window"),
         schema="dbo",
     )
-    op.create_index(
-        "ix_etl_progress_table", "etl_progress", ["table_name", "window_name", "status"], schema="dbo"
-    )
+    op.create_index("ix_etl_progress_table", "etl_progress", ["table_name", "window_name", "status"], schema="dbo")
 
 
 def downgrade() -> None:

@@ -1,0 +1,59 @@
+# Every target runs on a fresh clone by itself: `setup` needs nothing but Python and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VENV := .local/uv
+UV := $(shell command -v uv 2>/dev/null || echo $(UV_VENV)/bin/uv)
+STAMP := $(VENV)/.retail-sync-setup
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit lint format bench airflow stop clean requirements
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## install the locked dependencies into .venv
+
+$(STAMP): pyproject.toml uv.lock
+	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv $(UV_VENV) && $(UV_VENV)/bin/pip install --quiet uv; }
+	$(UV) sync --frozen --python $(PYTHON)
+	@touch $(STAMP)
+
+demo: setup ## replicate sample data by a real Airflow on embedded servers, and prove the result
+	$(BIN)/python -m include demo
+
+test: setup ## run all tests
+	$(BIN)/pytest
+
+test-unit: setup ## run the tests that need no server
+	$(BIN)/pytest tests/unit
+
+lint: setup ## check style, types, imports, the lock and the Compose file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(UV) lock --check
+	@$(UV) export --quiet $(EXPORT) | diff - requirements.txt || { echo "requirements.txt: run 'make requirements'"; exit 1; }
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yaml
+
+format: setup ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+EXPORT := --frozen --no-default-groups --no-emit-project --no-hashes --no-header
+
+requirements: setup ## write requirements.txt from the lock
+	$(UV) export --quiet $(EXPORT) > requirements.txt
+
+bench: setup ## measure against the raw binary COPY
+	$(BIN)/python -m include bench
+
+airflow: setup ## start Airflow and its UI on the embedded default
+	$(BIN)/python -m include embedded start
+
+stop: ## stop what demo or airflow started
+	@test ! -x $(BIN)/python || $(BIN)/python -m include embedded stop
+
+clean: stop ## stop everything and remove what was made: data, logs, .venv
+	rm -rf .local $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache exports

@@ -1,0 +1,110 @@
+"""A real PostgreSQL server for the session, and fresh databases on it for each test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from include import catalog, migrations
+from include.connections import Connection, parse
+from include.demo.generate import generate
+from include.demo.postgres import EmbeddedPostgres
+from include.engines.postgres import PostgresSource, PostgresWarehouse
+from include.replication.replicate import Run
+from include.settings import Settings
+from include.windows import Window
+
+#: What the source template holds: three months of all tables, about a thousand sales.
+SCALE, MONTHS, LAST_MONTH = 0.0002, 3, date(2025, 10, 1)
+WINDOW = Window(date(2025, 8, 1), date(2025, 11, 1))
+OCTOBER = Window.of_month(LAST_MONTH)
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data")
+    server.start()
+    yield server
+    server.stop()
+
+
+def fresh_database(server: EmbeddedPostgres, name: str, template: str = "template0") -> str:
+    """Make an empty database, or a copy of another, under a name that was never used; return its name."""
+    name = f"{name}_{next(_numbers)}"
+    with closing(psycopg.connect(server.dsn("postgres"), autocommit=True)) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    return name
+
+
+def _drop_database(server: EmbeddedPostgres, name: str) -> None:
+    with closing(psycopg.connect(server.dsn("postgres"), autocommit=True)) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def templates(server: EmbeddedPostgres) -> dict[str, str]:
+    """Databases that are copied, not used: a generated source, a migrated warehouse and control."""
+    names = {part: fresh_database(server, f"template_{part}") for part in ("source", "warehouse", "control")}
+    generate(server.dsn(names["source"]), catalog.load(), scale=SCALE, months=MONTHS, last_month=LAST_MONTH)
+    migrations.migrate("warehouse", parse("warehouse", server.uri(names["warehouse"])))
+    migrations.migrate("control", parse("control", server.uri(names["control"])))
+    return names
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A source, a warehouse and a control database of a test's own."""
+
+    server: EmbeddedPostgres
+    source_connection: Connection
+    warehouse_connection: Connection
+    control_connection: Connection
+
+    @property
+    def source(self) -> PostgresSource:
+        return PostgresSource(self.source_connection)
+
+    @property
+    def warehouse(self) -> PostgresWarehouse:
+        return PostgresWarehouse(self.warehouse_connection)
+
+    def run(self, run_id: str = "test", **options: Any) -> Run:
+        options = {"settings": Settings(lock_wait=0.0), **options}
+        return Run(id=run_id, source=self.source, warehouse=self.warehouse, control=self.control_connection, **options)
+
+    def connect_source(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.server.dsn(self.source_connection.database), autocommit=True)
+
+    def connect_warehouse(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.server.dsn(self.warehouse_connection.database), autocommit=True)
+
+    def environment(self, local_dir: Path) -> dict[str, str]:
+        """Return the variables under which the command line works on these databases."""
+        return {
+            "AIRFLOW_CONN_POS_SOURCE": self.server.uri(self.source_connection.database),
+            "AIRFLOW_CONN_WAREHOUSE": self.server.uri(self.warehouse_connection.database),
+            "AIRFLOW_CONN_CONTROL": self.server.uri(self.control_connection.database),
+            "RETAIL_SYNC_LOCAL_DIR": str(local_dir),
+            "RETAIL_SYNC_EXPORTS_URL": str(local_dir / "exports"),
+        }
+
+
+@pytest.fixture
+def stage(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stage]:
+    names = {part: fresh_database(server, part, template) for part, template in templates.items()}
+    yield Stage(server, *(parse(part, server.uri(names[part])) for part in ("source", "warehouse", "control")))
+    for name in names.values():
+        _drop_database(server, name)
