@@ -80,6 +80,8 @@ def embedded_environment(local_dir: Path) -> dict[str, str]:
         found: dict[str, str] = json.loads(embedded_file(local_dir).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    except ValueError:
+        raise NotConfigured(f"{embedded_file(local_dir)} cannot be read; run `make clean`") from None
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).parent.parent
@@ -56,6 +56,15 @@ class Settings(BaseSettings):
 
     retry_delay: Annotated[float, Field(ge=0)] = 30.0
     """The pause before the first retry; each further one is twice as long."""
+
+    @field_validator("business_timezone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, OSError, ValueError):
+            raise ValueError(f"no timezone: {name!r}") from None
+        return name
 
     @property
     def zone(self) -> ZoneInfo:

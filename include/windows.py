@@ -57,7 +57,7 @@ class Window:
     def name(self) -> str:
         """``2025-10`` for a whole month, else the inclusive ``2025-10-05..2025-10-20``."""
         if self.is_month:
-            return f"{self.start:%Y-%m}"
+            return self.start.isoformat()[:7]
         if self.days == 1:
             return self.start.isoformat()
         return f"{self.start.isoformat()}..{self.last_day.isoformat()}"
@@ -135,7 +135,7 @@ def month_keys(span: Span) -> list[str]:
     """Return the names of the months that ``span`` touches, in order; they are what is locked."""
     if isinstance(span, Undated):
         return [span.name]
-    return [f"{part.start:%Y-%m}" for part in _months(span)]
+    return [part.start.isoformat()[:7] for part in _months(span)]
 
 
 def merge(windows: Iterable[Window]) -> list[Window]:

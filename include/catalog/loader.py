@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from include.catalog.models import Group, Table
+from include.catalog.types import SqlType
 from include.errors import BadRequest, CatalogError
 
 TABLES_FILE = Path(__file__).with_name("tables.yaml")
@@ -80,9 +81,15 @@ def read(tables_file: Path, columns_file: Path) -> Catalog:
     columns = _read_json(columns_file)
     if strays := sorted(set(columns) - set(entries)):
         raise CatalogError(f"{columns_file.name}: {strays[0]}: not in {tables_file.name}")
-    return Catalog(
-        {name: build_table(tables_file, name, entry, columns.get(name, {})) for name, entry in entries.items()}
-    )
+    tables: dict[str, Table] = {}
+    owners: dict[tuple[str, str], str] = {}
+    for name, entry in entries.items():
+        table = build_table(tables_file, name, entry, _types(columns_file, name, columns.get(name, {})))
+        owner = owners.setdefault((table.target_schema, table.target_table), name)
+        if owner != name:
+            raise CatalogError(f"{tables_file.name}: {name}: target_table: {table.target_table} is that of {owner}")
+        tables[name] = table
+    return Catalog(tables)
 
 
 def read_entries(tables_file: Path, required: str | None = None) -> dict[str, dict[str, Any]]:
@@ -100,11 +107,13 @@ def read_entries(tables_file: Path, required: str | None = None) -> dict[str, di
         raise CatalogError(f"{tables_file.name}: {required}: not there; write its line first")
     filled = {name: {**defaults, **_mapping(tables_file, name, entry)} for name, entry in entries.items()}
     for name, fields in filled.items():
-        fields["target_table"] = str(fields.get("target_table", "{table}")).replace("{table}", name)
+        target = fields.get("target_table", "{table}")
+        if isinstance(target, str):
+            fields["target_table"] = target.replace("{table}", str(name))
     return filled
 
 
-def build_table(file: Path, name: str, fields: Mapping[str, Any], columns: Mapping[str, str]) -> Table:
+def build_table(file: Path, name: str, fields: Mapping[str, Any], columns: Mapping[str, str | SqlType]) -> Table:
     """
     Return a table made of its fields and columns.
 
@@ -117,6 +126,16 @@ def build_table(file: Path, name: str, fields: Mapping[str, Any], columns: Mappi
         return Table.model_validate({"name": name, "columns": columns, **fields})
     except ValidationError as error:
         raise CatalogError(f"{file.name}: {name}: {_first_problem(error)}") from error
+
+
+def _types(file: Path, table: str, columns: Any) -> dict[str, SqlType]:
+    types = {}
+    for column, text in _mapping(file, table, columns).items():
+        try:
+            types[column] = SqlType.parse(text)
+        except (TypeError, ValueError) as error:
+            raise CatalogError(f"{file.name}: {table}: {column}: {error}") from error
+    return types
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -148,6 +167,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a name is expected; write braces in quotes", key_node.start_mark
+                )
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key_node.value}: named twice", key_node.start_mark
@@ -163,6 +186,8 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise CatalogError(f"{file.name}: {line}{error.problem}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CatalogError(f"{file.name}: is no plain UTF-8 text") from error
     except OSError as error:
         raise CatalogError(f"{file.name}: cannot be read: {error.strerror}") from error
 
@@ -172,5 +197,7 @@ def _read_json(file: Path) -> dict[str, Any]:
         return _mapping(file, "", json.loads(file.read_text(encoding="utf-8")))
     except json.JSONDecodeError as error:
         raise CatalogError(f"{file.name}: line {error.lineno}: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise CatalogError(f"{file.name}: is no plain UTF-8 text") from error
     except OSError as error:
         raise CatalogError(f"{file.name}: cannot be read: {error.strerror}") from error

@@ -12,7 +12,7 @@ Group = Literal["sales", "reference", "nightly"]
 DateFormat = Literal["dd/mm/yyyy"]
 
 #: PostgreSQL cuts names after 63 bytes; partitions and staging tables append up to 20.
-_LONGEST_TARGET_NAME = 43
+_LONGEST_TARGET_NAME_BYTES = 43
 
 
 class Table(BaseModel):
@@ -29,7 +29,7 @@ class Table(BaseModel):
     strategy: Literal["window", "refresh"]
     source_schema: str
     target_schema: str
-    target_table: Annotated[str, Field(max_length=_LONGEST_TARGET_NAME)]
+    target_table: str
     date: str | None = None
     date_format: DateFormat | None = None
     key: tuple[str, ...] = ()
@@ -42,8 +42,15 @@ class Table(BaseModel):
 
     @field_validator("columns", mode="before")
     @classmethod
-    def _parse_types(cls, columns: dict[str, str]) -> dict[str, SqlType]:
-        return {name: SqlType.parse(type_) for name, type_ in columns.items()}
+    def _parse_types(cls, columns: dict[str, str | SqlType]) -> dict[str, SqlType]:
+        return {name: SqlType.parse(type_) if isinstance(type_, str) else type_ for name, type_ in columns.items()}
+
+    @field_validator("target_table")
+    @classmethod
+    def _leave_room(cls, name: str) -> str:
+        if len(name.encode()) > _LONGEST_TARGET_NAME_BYTES:
+            raise ValueError(f"{name!r} is longer than {_LONGEST_TARGET_NAME_BYTES} bytes")
+        return name
 
     @model_validator(mode="after")
     def _hold_together(self) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_TYPE = re.compile(r"(?P<base>[a-z][a-z0-9_]*)(?:\((?P<first>\d+|max)(?:,(?P<second>\d+))?\))?")
+_TYPE = re.compile(r"(?P<base>[a-z][a-z0-9_]*)(?:\((?P<first>\d+|max)(?:,(?P<second>\d+))?\))?", re.ASCII)
 
 _INTEGERS = ("tinyint", "smallint", "int", "bigint")
 _SIZED = ("char", "varchar", "nchar", "nvarchar", "binary", "varbinary")
@@ -16,6 +16,9 @@ _PLAIN = (
     *("bit", "real", "float", "money", "smallmoney", "date", "datetime", "smalldatetime"),
     *("text", "ntext", "image", "uniqueidentifier", "xml", "rowversion"),
 )
+
+#: Of a decimal, at SQL Server and in Arrow's 128 bits; PostgreSQL allows more.
+_MOST_DIGITS = 38
 
 #: Names that the source's information schema uses for a type of another name here.
 _SYNONYMS = {"timestamp": "rowversion", "numeric": "decimal"}
@@ -50,9 +53,9 @@ class SqlType:
         first, second = found["first"], found["second"]
         if base in _SIZED and first and not second:
             return cls(base, length=None if first == "max" else int(first))
-        if base in _SCALED and first and first != "max":
+        if base in _SCALED and first and first != "max" and int(second or 0) <= int(first) <= _MOST_DIGITS:
             return cls(base, precision=int(first), scale=int(second or 0))
-        if base in _FRACTIONAL and not second and first != "max":
+        if base in _FRACTIONAL and not second and first in (None, *"01234567"):
             return cls(base, fraction=int(first) if first else 7)
         if base in _PLAIN and not first:
             return cls(base)

@@ -105,12 +105,8 @@ class Snapshot(Protocol):
         """The span."""
         ...
 
-    def count(self) -> int:
-        """Return the number of rows."""
-        ...
-
     def digest(self, level: Level) -> Digest:
-        """Return the rows' digest."""
+        """Return the rows' digest; may be called from another thread while batches are read."""
         ...
 
     def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -14,7 +14,7 @@ _POLL_SECONDS = 0.1
 
 def prefetch(items: Iterator[T], depth: int = 2) -> Iterator[T]:
     """
-    Return the items in order, read by a thread that is at most ``depth`` items ahead.
+    Return the items in order, read by a thread that keeps ``depth`` of them ready and one in hand.
 
     What the reading raises is raised here. When the consumer stops early the thread is
     stopped too, and ``items`` is closed if it is a generator.

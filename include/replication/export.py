@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from include.catalog import Table
 from include.engines.arrow import arrow_schema
 from include.engines.base import Digest
-from include.windows import Span, Window
+from include.windows import UNDATED, Span, Window
 
 _TEMPORARY = ".tmp-"
 _ROW_GROUP_ROWS = 64 * 1024
@@ -95,7 +95,7 @@ class ExportFile:
             "bytes": self._size,
             "sha256": self._hash.hexdigest(),
             "checksum": {"method": digest.method, "value": digest.total},
-            "rows_per_day": {str(day): total.rows for day, total in digest.days.items()},
+            "rows_per_day": {str(day or UNDATED): total.rows for day, total in digest.days.items()},
             "schema": {field.name: str(field.type) for field in arrow_schema(self.table)},
             "source_types": {name: str(type_) for name, type_ in self.table.columns.items()},
             "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,7 +112,8 @@ class ExportFile:
     def holds(self, digest: Digest) -> bool:
         """Whether a finished file of exactly these rows is there."""
         manifest = self.manifest()
-        if manifest is None or self.filesystem.get_file_info(self.path).type is not pafs.FileType.File:
+        found = self.filesystem.get_file_info(self.path)
+        if manifest is None or found.type is not pafs.FileType.File or found.size != manifest["bytes"]:
             return False
         same: bool = manifest["checksum"] == {"method": digest.method, "value": digest.total}
         return same and manifest["rows"] == digest.rows

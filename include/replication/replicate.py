@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ from include.errors import CountMismatch, RetailSyncError, SourceChanged
 from include.replication.export import ExportFile, ExportTarget
 from include.replication.observe import Observer, Step
 from include.replication.progress import ProgressRow, Status, now
-from include.replication.verify import Comparison, Verify, compare_snapshot
+from include.replication.verify import Verify, compare_snapshot
 from include.settings import Settings
 from include.windows import Span, Undated, month_keys
 
@@ -147,8 +148,10 @@ class _Replication:
         for read in range(1, _READS + 1):
             try:
                 with self.run.source.snapshot(self.table, self.span) as snapshot:
-                    if not self._is_unchanged(snapshot):
+                    equal = self._is_equal(snapshot)
+                    if not equal:
                         self._replace(snapshot)
+                    self.report.unchanged = equal and read == 1
             except SourceChanged as error:
                 if read == _READS:
                     raise CountMismatch(
@@ -159,33 +162,32 @@ class _Replication:
                 self.report.status = Status.PUBLISHED if self.run.verify is Verify.NONE else Status.VERIFIED
                 return
 
-    def _is_unchanged(self, snapshot: Snapshot) -> bool:
+    def _is_equal(self, snapshot: Snapshot) -> bool:
         """Whether the warehouse holds these rows already; only a window that was published is asked."""
         known = isinstance(self.span, Undated) or self.progress.was_published()
         if self.run.force or not known:
             return False
         self.observer.step(Step.COMPARING)
         with _timed(self.report, "seconds_verifying"):
-            found = self._compare(snapshot, Level.VERSIONS)
+            found = compare_snapshot(snapshot, self.run.warehouse, Level.VERSIONS)
             if found.equal and (self.run.verify is Verify.CHECKSUM or not self.table.rowversion):
-                found = self._compare(snapshot, Level.CHECKSUM)
+                found = compare_snapshot(snapshot, self.run.warehouse, Level.CHECKSUM)
                 self.report.checksum = found.source.total
         if not found.equal:
             self.report.checksum = None
             return False
         if self.file and not self.file.holds(snapshot.digest(self.run.verify.level)):
             return False
-        self.report.unchanged = True
         self.report.rows_source = self.report.rows_published = found.source.rows
-        log.info("%s %s: unchanged, %s rows", self.table.name, self.span.name, f"{found.source.rows:,}")
+        log.info("%s %s: equal, %s rows", self.table.name, self.span.name, f"{found.source.rows:,}")
         return True
 
     def _replace(self, snapshot: Snapshot) -> None:
         try:
             with self.run.warehouse.staging(self.table, self.span) as staging:
-                self._load(snapshot, staging)
+                digest = self._load(snapshot, staging)
                 self._publish(staging)
-            digest = self._verify(snapshot)
+            self._verify(digest)
             if self.file:
                 self.report.export_path = self.file.finish(digest, self.report.rows_read)
         except Exception:
@@ -193,20 +195,24 @@ class _Replication:
                 self.file.discard()
             raise
 
-    def _load(self, snapshot: Snapshot, staging: Staging) -> None:
+    def _load(self, snapshot: Snapshot, staging: Staging) -> Digest:
+        """Fill the staging table; the source sums the same rows meanwhile, which is what it has to be equal to."""
         self.observer.step(Step.READING)
-        with _timed(self.report, "seconds_loading"):
-            tee = self.file.tee if self.file else None
+        tee = self.file.tee if self.file else None
+        with _timed(self.report, "seconds_loading"), ThreadPoolExecutor(max_workers=1) as pool:
+            summing = pool.submit(snapshot.digest, self.run.verify.level)
             loaded: Loaded = transfer(snapshot, staging, self.run.settings.batch_bytes, tee, self.observer.rows)
             self.report.rows_read, self.report.bytes_read = loaded.rows, loaded.bytes
             self.observer.step(Step.STAGED)
-            self.report.rows_source = snapshot.count()
+            digest = summing.result()
+        self.report.rows_source = digest.rows
         if loaded.rows != self.report.rows_source:
             raise SourceChanged(
                 f"{self.table.name} {self.span.name}: {loaded.rows:,} rows were loaded,"
                 f" the source counts {self.report.rows_source:,}"
             )
         self.observer.step(Step.CHECKED)
+        return digest
 
     def _publish(self, staging: Staging) -> None:
         with _timed(self.report, "seconds_publishing"):
@@ -233,21 +239,17 @@ class _Replication:
         self.lock.assert_held()
         self.observer.step(Step.COMMITTING)
 
-    def _verify(self, snapshot: Snapshot) -> Digest:
-        if self.run.verify is Verify.NONE and not self.file:
-            return Digest("none", {})
+    def _verify(self, digest: Digest) -> None:
+        if self.run.verify is Verify.NONE:
+            return
         self.observer.step(Step.VERIFYING)
         with _timed(self.report, "seconds_verifying"):
-            found = self._compare(snapshot, self.run.verify.level)
-        if self.run.verify is not Verify.NONE and not found.equal:
-            named = ", ".join(str(day or "undated") for day in found.days[:5])
+            copy = self.run.warehouse.digest(self.table, self.span, self.run.verify.level)
+        if days := digest.differing(copy):
+            named = ", ".join(str(day or "undated") for day in days[:5])
             raise SourceChanged(f"{self.table.name} {self.span.name}: source and warehouse differ on {named}")
         if self.run.verify is Verify.CHECKSUM:
-            self.report.checksum = found.source.total
-        return found.source
-
-    def _compare(self, snapshot: Snapshot, level: Level) -> Comparison:
-        return compare_snapshot(snapshot, self.run.warehouse, level)
+            self.report.checksum = digest.total
 
 
 @contextmanager

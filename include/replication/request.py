@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -110,7 +110,7 @@ def interval_window(start: datetime, end: datetime, zone: ZoneInfo) -> Window:
     :raises BadRequest: if its bounds are no midnights of the zone, or it is empty.
     """
     first, last = start.astimezone(zone), end.astimezone(zone)
-    if any((bound.hour, bound.minute, bound.second) != (0, 0, 0) for bound in (first, last)) or first >= last:
+    if any(bound.time() != time.min for bound in (first, last)) or first >= last:
         raise BadRequest(f"data interval {first.isoformat()} .. {last.isoformat()} is no span of days in {zone.key}")
     return Window(first.date(), last.date())
 

@@ -53,7 +53,7 @@ def compare(source: Source, warehouse: Warehouse, table: Table, span: Span, leve
 
 def compare_snapshot(snapshot: Snapshot, warehouse: Warehouse, level: Level) -> Comparison:
     """Compare what a snapshot holds with the warehouse; both servers sum at the same time."""
-    table, span = snapshot.table, snapshot.span
     with ThreadPoolExecutor(max_workers=1) as pool:
-        copy = pool.submit(warehouse.digest, table, span, level)
-        return Comparison(table.name, span.name, snapshot.digest(level), copy.result())
+        source = pool.submit(snapshot.digest, level)
+        copy = warehouse.digest(snapshot.table, snapshot.span, level)
+        return Comparison(snapshot.table.name, snapshot.span.name, source.result(), copy)

@@ -66,7 +66,7 @@ def templates(server: EmbeddedPostgres) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Stage:
-    """A source, a warehouse and a control database of a test's own."""
+    """A source and a warehouse of a test's own, and the control database of all."""
 
     server: EmbeddedPostgres
     source_connection: Connection
@@ -104,7 +104,9 @@ class Stage:
 
 @pytest.fixture
 def stage(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stage]:
-    names = {part: fresh_database(server, part, template) for part, template in templates.items()}
+    # nothing is left in control when its sessions end, so one serves all tests
+    names = {part: fresh_database(server, part, templates[part]) for part in ("source", "warehouse")}
+    names["control"] = templates["control"]
     yield Stage(server, *(parse(part, server.uri(names[part])) for part in ("source", "warehouse", "control")))
-    for name in names.values():
-        _drop_database(server, name)
+    for part in ("source", "warehouse"):
+        _drop_database(server, names[part])

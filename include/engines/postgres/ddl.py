@@ -34,12 +34,12 @@ def default_partition(table: Table) -> sql.Identifier:
 
 def month_partition_name(table: Table, month: date) -> str:
     """Return the unqualified name of a month's partition."""
-    return f"{table.target_table}_{month:%Y%m}"
+    return f"{table.target_table}_{_digits(month)[:6]}"
 
 
 def staging_name(table: Table, span: Span) -> str:
     """Return the unqualified name of a span's staging table; ``staging_span`` reads it back."""
-    suffix = span.name if isinstance(span, Undated) else f"{span.start:%Y%m%d}_{span.end:%Y%m%d}"
+    suffix = span.name if isinstance(span, Undated) else f"{_digits(span.start)}_{_digits(span.end)}"
     return f"{table.target_table}__{suffix}"
 
 
@@ -127,6 +127,11 @@ def attach(table: Table, month: Window, partition: sql.Identifier) -> list[Query
         ),
         sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(partition, sql.Identifier(_SPAN_CHECK)),
     ]
+
+
+def _digits(day: date) -> str:
+    """Return the eight digits of a day; ``%Y`` would not pad an early year."""
+    return day.isoformat().replace("-", "")
 
 
 def _span_check(table: Table, span: Window, relation: sql.Identifier) -> Query:

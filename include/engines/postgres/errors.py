@@ -28,6 +28,8 @@ _KINDS: dict[str, tuple[type[RetailSyncError], str]] = {
     "23": (PermanentError, "the rows break a constraint of the warehouse table"),
     "23505": (PermanentError, "the source has a key twice; correct `key` in the catalog or the rows"),
     "25": (PermanentError, "the database is read-only or in the wrong state; is it the right server?"),
+    "25P03": (ConnectionLost, "the server ended the session, see its idle_in_transaction_session_timeout"),
+    "25P04": (ConnectionLost, "the server ended the session, see its transaction_timeout"),
     "28": (AccessDenied, "check login and password of the connection"),
     "3D000": (AccessDenied, "check the database name of the connection"),
     "3F000": (SchemaMismatch, "run `python -m include migrate`"),

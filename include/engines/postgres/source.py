@@ -58,12 +58,14 @@ class PostgresSource:
     @contextmanager
     def snapshot(self, table: Table, span: Span) -> Iterator[PostgresSnapshot]:
         """Open a REPEATABLE READ view of a span; everything asked of it is of one moment."""
-        with translated(f"{table.name} {span.name}: reading the source"), self._session() as session:
-            yield PostgresSnapshot(table, span, session, self)
+        with translated(f"{table.name} {span.name}: reading the source"), self.open_session() as session:
+            row = session.execute("SELECT pg_export_snapshot()").fetchone()
+            assert row is not None
+            yield PostgresSnapshot(table, span, session, row[0], self)
 
     def check(self) -> dict[str, Any]:
         """Return version and state; raises if the server cannot be reached."""
-        with translated(f"checking {self.connection}"), self._session() as session:
+        with translated(f"checking {self.connection}"), self.open_session() as session:
             row = session.execute(
                 "SELECT current_setting('server_version'), pg_is_in_recovery(), current_user"
             ).fetchone()
@@ -72,12 +74,13 @@ class PostgresSource:
         return {"version": f"PostgreSQL {version}", "replica": replica, "user": user}
 
     def _column_texts(self, schema: str, name: str) -> dict[str, str]:
-        with translated(f"{name}: reading its columns"), self._session() as session:
+        with translated(f"{name}: reading its columns"), self.open_session() as session:
             quoted = pgsql.Identifier(schema, name).as_string(session)
             return dict(session.execute(_COLUMNS, (quoted,)).fetchall())
 
     @contextmanager
-    def _session(self) -> Iterator[psycopg.Connection[Any]]:
+    def open_session(self) -> Iterator[psycopg.Connection[Any]]:
+        """Open a session for one REPEATABLE READ, READ ONLY transaction."""
         session = connect(self.connection, self.application)
         try:
             session.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -89,11 +92,17 @@ class PostgresSource:
 
 @dataclass(frozen=True)
 class PostgresSnapshot:
-    """A span of a source table at one moment; ``session`` is inside its transaction."""
+    """
+    A span of a source table at one moment.
+
+    ``session`` is inside the transaction that exported the snapshot ``id``; it streams the
+    rows, while sessions of their own compare them in the same snapshot.
+    """
 
     table: Table
     span: Span
     session: psycopg.Connection[Any]
+    id: str
     source: PostgresSource
 
     @property
@@ -101,23 +110,20 @@ class PostgresSnapshot:
         """The query for the rows, in the catalog's columns."""
         return sql.select(self.table, sql.source_name(self.table), self.span)
 
-    def count(self) -> int:
-        """Return the number of rows."""
-        row = self.session.execute(sql.count(self.table, sql.source_name(self.table), self.span)).fetchone()
-        assert row is not None
-        return int(row[0])
-
     def digest(self, level: Level) -> Digest:
-        """Return the rows' digest."""
-        return run_digest(self.session, self.table, sql.source_name(self.table), self.span, level)
+        """Return the rows' digest; may be called from another thread while rows are streamed."""
+        with (
+            translated(f"{self.table.name} {self.span.name}: comparing the source"),
+            self.source.open_session() as session,
+        ):
+            session.execute(pgsql.SQL("SET TRANSACTION SNAPSHOT {}").format(pgsql.Literal(self.id)))
+            return run_digest(session, self.table, sql.source_name(self.table), self.span, level)
 
     def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:
         """Return the rows as Arrow batches, read by ADBC in the same snapshot as everything else."""
         from include.engines.postgres import arrow
 
-        row = self.session.execute("SELECT pg_export_snapshot()").fetchone()
-        assert row is not None
         uri = conninfo(self.source.connection, self.source.application)
+        query = sql.select_for_arrow(self.table, sql.source_name(self.table), self.span)
         with translated(f"{self.table.name} {self.span.name}: reading the source"):
-            query = sql.select_for_arrow(self.table, sql.source_name(self.table), self.span)
-            yield from arrow.read(uri, row[0], query.as_string(self.session), self.table, batch_bytes)
+            yield from arrow.read(uri, self.id, query.as_string(self.session), self.table, batch_bytes)

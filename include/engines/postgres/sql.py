@@ -88,11 +88,6 @@ def select_for_arrow(table: Table, relation: sql.Composable, span: Span) -> Quer
     return sql.SQL("SELECT {} FROM {} WHERE {}").format(sql.SQL(", ").join(columns), relation, in_span(table, span))
 
 
-def count(table: Table, relation: sql.Composable, span: Span) -> Query:
-    """Return the query for the number of rows of a span."""
-    return sql.SQL("SELECT count(*) FROM {} WHERE {}").format(relation, in_span(table, span))
-
-
 def digest(table: Table, relation: sql.Composable, span: Span, level: Level) -> Query:
     """Return the query for (day, rows, sum) of a span; equal rows give equal sums in any order."""
     sums = {

@@ -71,7 +71,7 @@ class PostgresWarehouse:
         deadline = time.monotonic() + self.settings.publish_wait
         while True:
             try:
-                with translated(f"{table.name} {span.name}: publishing"), self._session() as session:
+                with translated(f"{table.name} {span.name}: publishing"), self.open_session() as session:
                     published = Publication(session, table, span).run(self.settings.publish_lock_wait)
                     _execute(session, record(published))
                     before_commit()
@@ -86,12 +86,12 @@ class PostgresWarehouse:
 
     def digest(self, table: Table, span: Span, level: Level) -> Digest:
         """Return the digest of a span of the copy."""
-        with translated(f"{table.name} {span.name}: comparing the warehouse"), self._session() as session:
+        with translated(f"{table.name} {span.name}: comparing the warehouse"), self.open_session() as session:
             return run_digest(session, table, sql.target_name(table), span, level)
 
     def dead_staging(self, table: Table) -> list[Span]:
         """Return the spans of which a staging table is there."""
-        with translated(f"{table.name}: looking for staging tables"), self._session() as session:
+        with translated(f"{table.name}: looking for staging tables"), self.open_session() as session:
             pattern = table.target_table.replace("_", r"\_") + r"\_\_%"
             names = session.execute(_STAGING_TABLES, (ddl.STAGING_SCHEMA, pattern)).fetchall()
         spans = (ddl.staging_span(table, name) for (name,) in names)
@@ -99,14 +99,14 @@ class PostgresWarehouse:
 
     def drop_staging(self, table: Table, span: Span) -> None:
         """Remove a span's staging table if it is there."""
-        with translated(f"{table.name} {span.name}: dropping its staging table"), self._session() as session:
+        with translated(f"{table.name} {span.name}: dropping its staging table"), self.open_session() as session:
             name = pgsql.Identifier(ddl.STAGING_SCHEMA, ddl.staging_name(table, span))
             session.execute(pgsql.SQL("DROP TABLE IF EXISTS {}").format(name))
             session.commit()
 
     def check(self) -> dict[str, Any]:
         """Return version and rights; raises if the server cannot be reached."""
-        with translated(f"checking {self.connection}"), self._session() as session:
+        with translated(f"checking {self.connection}"), self.open_session() as session:
             row = session.execute(
                 "SELECT current_setting('server_version'), current_user,"
                 " has_database_privilege(current_database(), 'CREATE'), pg_is_in_recovery()"
@@ -116,12 +116,13 @@ class PostgresWarehouse:
         return {"version": f"PostgreSQL {version}", "user": user, "may_create": may_create, "replica": replica}
 
     def _blockers(self, table: Table) -> str:
-        with translated(f"{table.name}: looking for blockers"), self._session() as session:
+        with translated(f"{table.name}: looking for blockers"), self.open_session() as session:
             row = session.execute(_BLOCKERS, (sql.target_name(table).as_string(session),)).fetchone()
         return (row and row[0]) or "somebody who is gone by now"
 
     @contextmanager
-    def _session(self) -> Iterator[psycopg.Connection[Any]]:
+    def open_session(self) -> Iterator[psycopg.Connection[Any]]:
+        """Open a session; what it does not commit is rolled back."""
         session = connect(self.connection, self.application)
         try:
             yield session
@@ -154,7 +155,7 @@ class PostgresStaging:
         copy = pgsql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
             relation, sql.names(list(self.table.columns))
         )
-        with translated(f"{self.table.name} {self.span.name}: loading"), self.warehouse._session() as session:
+        with translated(f"{self.table.name} {self.span.name}: loading"), self.warehouse.open_session() as session:
             for statement in ddl.create_staging(self.table, self.span):
                 session.execute(statement)
             loaded = write(session, copy)
