@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class LocalAirflow:
     home: Path
     postgres: EmbeddedPostgres
     local_dir: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Variables that Airflow's processes get beside those of the embedded default."""
 
     def start(self) -> None:
         """
@@ -88,6 +90,7 @@ class LocalAirflow:
             "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
             "RETAIL_SYNC_LOCAL_DIR": str(self.local_dir),
             **_FIXED,
+            **self.settings,
         }
         draft = embedded_file(self.local_dir).with_suffix(".tmp")
         draft.touch(mode=0o600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -32,11 +33,13 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data")
-    server.start()
-    yield server
-    server.stop()
+def server() -> Iterator[EmbeddedPostgres]:
+    # not below pytest's folder: each start of pytest closes that to other users, and as root the server is one
+    with tempfile.TemporaryDirectory(prefix="retail-sync-test-", ignore_cleanup_errors=True) as folder:
+        server = EmbeddedPostgres(Path(folder) / "data")
+        server.start()
+        yield server
+        server.stop()
 
 
 def fresh_database(server: EmbeddedPostgres, name: str, template: str = "template0") -> str:
@@ -49,7 +52,7 @@ def fresh_database(server: EmbeddedPostgres, name: str, template: str = "templat
     return name
 
 
-def _drop_database(server: EmbeddedPostgres, name: str) -> None:
+def drop_database(server: EmbeddedPostgres, name: str) -> None:
     with closing(psycopg.connect(server.dsn("postgres"), autocommit=True)) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -109,4 +112,4 @@ def stage(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stage
     names["control"] = templates["control"]
     yield Stage(server, *(parse(part, server.uri(names[part])) for part in ("source", "warehouse", "control")))
     for part in ("source", "warehouse"):
-        _drop_database(server, names[part])
+        drop_database(server, names[part])

@@ -126,3 +126,14 @@ def one(connection: psycopg.Connection[Any], query: Any, *values: Any) -> Any:
     row = connection.execute(query, values or None).fetchone()
     assert row is not None
     return row[0]
+
+
+def connect_control(stage: Stage) -> psycopg.Connection[Any]:
+    return psycopg.connect(stage.server.dsn(stage.control_connection.database), autocommit=True)
+
+
+def end_lock_session(stage: Stage, holder: str) -> None:
+    """Take the lock away from a holder, as a network or an administrator might."""
+    query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s"
+    with connect_control(stage) as connection:
+        assert connection.execute(query, (holder,)).fetchall() == [(True,)]

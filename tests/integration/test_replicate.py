@@ -239,6 +239,16 @@ def test_a_reload_puts_another_partition_in_the_place_of_the_old(stage: Stage) -
     assert assert_same_rows(stage, SALES, OCTOBER) == warehouse_rows(stage, SALES).total()
 
 
+def test_an_index_on_the_whole_table_is_there_after_a_reload(stage: Stage) -> None:
+    with stage.connect_warehouse() as connection:
+        connection.execute('CREATE INDEX ON dbo."com_5013_APP_4_SALES" ("SALES_NO")')
+    for run_id in ("first", "second"):
+        load(stage.run(run_id, force=True), SALES, OCTOBER)
+    with stage.connect_warehouse() as connection:
+        definitions = [text for (text,) in connection.execute(INDEXES, ("com_5013_APP_4_SALES_202510",))]
+    assert sorted(text.split(" USING ")[1] for text in definitions) == ['btree ("ID")', 'btree ("SALES_NO")']
+
+
 def test_a_part_keeps_the_partition_of_its_month(stage: Stage) -> None:
     load(stage.run(), SALES, OCTOBER)
     before = partitions(stage, SALES)

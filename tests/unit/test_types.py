@@ -171,7 +171,10 @@ def test_batches_have_the_columns_of_the_catalog_in_its_order() -> None:
 @pytest.mark.parametrize(
     ("text", "is_text", "is_temporal"),
     [
-        *((text, True, False) for text in ("char(1)", "varchar(max)", "nchar(2)", "nvarchar(9)", "text", "ntext", "xml")),
+        *(
+            (text, True, False)
+            for text in ("char(1)", "varchar(max)", "nchar(2)", "nvarchar(9)", "text", "ntext", "xml")
+        ),
         *((text, False, True) for text in ("date", "datetime", "smalldatetime", "datetime2(3)", "datetimeoffset(7)")),
         *((text, False, False) for text in ("time(7)", "int", "rowversion", "decimal(16,4)", "uniqueidentifier")),
     ],
@@ -220,7 +223,7 @@ def test_a_text_that_is_no_such_decimal_names_the_column(text: str) -> None:
 
 
 def test_values_of_the_right_type_pass_untouched() -> None:
-    moment = datetime(2025, 10, 31, 23, 59, 59, 997000)
+    moment = datetime.fromisoformat("2025-10-31T23:59:59.997")
     assert conformed([moment, None], pa.timestamp("us"), "datetime") == [moment, None]
     assert conformed([date.min, date.max], pa.date32(), "date") == [date.min, date.max]
 

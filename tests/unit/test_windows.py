@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -29,11 +30,7 @@ NEAR = st.integers(0, 40).map(lambda day: date(2023, 12, 10) + timedelta(days=da
 
 
 def windows(days: st.SearchStrategy[date]) -> st.SearchStrategy[Window]:
-    return (
-        st.tuples(days, days)
-        .filter(lambda pair: pair[0] != pair[1])
-        .map(lambda pair: Window(min(pair), max(pair)))
-    )
+    return st.tuples(days, days).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: Window(min(pair), max(pair)))
 
 
 def long_windows() -> st.SearchStrategy[Window]:
@@ -198,7 +195,7 @@ def test_windows_overlap_where_they_share_a_day(one: Window, other: Window) -> N
 def test_merging_keeps_the_days_in_as_few_windows_as_can_be(parts: list[Window]) -> None:
     merged = merge(parts)
     assert days_of(merged) == sorted(set(days_of(parts)))
-    assert all(earlier.end < later.start for earlier, later in zip(merged, merged[1:], strict=False))
+    assert all(earlier.end < later.start for earlier, later in pairwise(merged))
 
 
 @given(windows(NEAR), st.lists(windows(NEAR), max_size=6))
@@ -221,5 +218,5 @@ def test_a_month_of_which_one_day_was_done_is_not_done() -> None:
 
 
 def test_all_undated_spans_are_the_same() -> None:
-    assert UNDATED == Undated()
+    assert Undated() == UNDATED
     assert str(UNDATED) == UNDATED.name == "undated"

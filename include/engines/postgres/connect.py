@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 
 from include.connections import Connection
-from include.engines.postgres.errors import translated
+from include.engines.postgres.errors import translated, translation
 
 #: A dead link is noticed in about two minutes instead of two hours.
 _KEEPALIVE = {"keepalives": 1, "keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
@@ -54,9 +54,20 @@ def connect(
 
 
 def sqlalchemy_engine(connection: Connection, application: str = "retail-sync") -> sa.Engine:
-    """Return an SQLAlchemy engine that opens and closes a session for each use."""
-    return sa.create_engine(
+    """
+    Return an SQLAlchemy engine that opens and closes a session for each use.
+
+    What the driver raises arrives as an error of ours, not wrapped in one of SQLAlchemy's.
+    """
+    engine = sa.create_engine(
         "postgresql+psycopg://",
         creator=lambda: connect(connection, application),
         poolclass=sa.pool.NullPool,
     )
+
+    @sa.event.listens_for(engine, "handle_error")
+    def _translate(context: sa.engine.ExceptionContext) -> Exception | None:
+        error = context.original_exception
+        return translation(str(connection), error) if isinstance(error, psycopg.Error) else None
+
+    return engine

@@ -89,7 +89,7 @@ def create_staging(table: Table, span: Span) -> list[Query]:
     staging = sql.Identifier(STAGING_SCHEMA, staging_name(table, span))
     statements = [
         sql.SQL("DROP TABLE IF EXISTS {}").format(staging),
-        sql.SQL("CREATE TABLE {} (LIKE {})").format(staging, target_name(table)),
+        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING CONSTRAINTS)").format(staging, target_name(table)),
     ]
     if isinstance(span, Window) and is_partitioned(table):
         statements.append(_span_check(table, span, staging))
@@ -112,7 +112,7 @@ def create_month(table: Table, month: Window) -> list[Query]:
     """
     name = sql.Identifier(table.target_schema, month_partition_name(table, month.start))
     return [
-        sql.SQL("CREATE TABLE {} (LIKE {})").format(name, target_name(table)),
+        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING CONSTRAINTS)").format(name, target_name(table)),
         _span_check(table, month, name),
         *([sql.SQL("CREATE UNIQUE INDEX ON {} ({})").format(name, names(table.key))] if table.key else []),
         *attach(table, month, name),

@@ -58,9 +58,14 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _translate(doing, error.sqlstate, error.diag.message_primary or _first_line(error), error) from error
+        raise translation(doing, error) from error
     except adbc_driver_manager.Error as error:
         raise _translate(doing, error.sqlstate, _first_line(error), error) from error
+
+
+def translation(doing: str, error: psycopg.Error) -> RetailSyncError:
+    """Return a driver's error as ours."""
+    return _translate(doing, error.sqlstate, error.diag.message_primary or _first_line(error), error)
 
 
 def _translate(doing: str, sqlstate: str | None, text: str, error: Exception) -> RetailSyncError:

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 _STAGING_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename LIKE %s"
 _BLOCKERS = """
-    SELECT string_agg(DISTINCT format('%s (pid %s, %s)', usename, pid, application_name), ', ')
+    SELECT string_agg(DISTINCT concat(usename, ' (pid ', pid, ', ', application_name, ')'), ', ')
     FROM pg_locks JOIN pg_stat_activity USING (pid)
-    WHERE relation = to_regclass(%s) AND pid <> pg_backend_pid() AND granted
+    WHERE database = datid AND datname = current_database() AND pid <> pg_backend_pid() AND granted
+      AND (relation = to_regclass(%(table)s)
+           OR relation IN (SELECT relid FROM pg_partition_tree(to_regclass(%(table)s))))
 """
 
 
@@ -117,7 +119,7 @@ class PostgresWarehouse:
 
     def _blockers(self, table: Table) -> str:
         with translated(f"{table.name}: looking for blockers"), self.open_session() as session:
-            row = session.execute(_BLOCKERS, (sql.target_name(table).as_string(session),)).fetchone()
+            row = session.execute(_BLOCKERS, {"table": sql.target_name(table).as_string(session)}).fetchone()
         return (row and row[0]) or "somebody who is gone by now"
 
     @contextmanager

@@ -1,0 +1,147 @@
+"""A real Airflow on embedded servers, over a source with the three months before this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from include import catalog
+from include.connections import parse
+from include.demo.airflow import LocalAirflow
+from include.demo.embedded import Embedded
+from include.demo.generate import generate
+from include.demo.postgres import AIRFLOW, SOURCE, WAREHOUSE
+from include.engines.base import Level
+from include.engines.postgres import PostgresSource, PostgresWarehouse
+from include.replication.progress import rows_of_run
+from include.replication.verify import compare
+from include.settings import PROJECT_ROOT, Settings
+from include.windows import Window, spans
+
+DAG_ID = "sales_replication"
+MONTHS = 3
+SCALE = 0.0003
+
+
+@dataclass(frozen=True)
+class Site:
+    """The whole project at work."""
+
+    embedded: Embedded
+    months: list[Window]
+
+    @property
+    def airflow(self) -> LocalAirflow:
+        return self.embedded.airflow
+
+    @property
+    def source(self) -> PostgresSource:
+        return PostgresSource(parse("pos_source", self.embedded.postgres.uri(SOURCE)))
+
+    @property
+    def warehouse(self) -> PostgresWarehouse:
+        return PostgresWarehouse(parse("warehouse", self.embedded.postgres.uri(WAREHOUSE)))
+
+    def connect(self, database: str) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.embedded.postgres.dsn(database), autocommit=True)
+
+    def trigger(self, conf: dict[str, Any]) -> str:
+        return self.airflow.trigger(DAG_ID, conf)
+
+    def finish(self, run_id: str, timeout: float = 300) -> str:
+        """Wait until a run has ended, and return its state."""
+        deadline = time.monotonic() + timeout
+        while (state := self.airflow.run_state(DAG_ID, run_id)) in ("queued", "running"):
+            assert time.monotonic() < deadline, f"{run_id} is still {state}"
+            time.sleep(0.5)
+        return state
+
+    def progress(self, run_id: str) -> list[dict[str, Any]]:
+        return rows_of_run(self.warehouse.metadata(), run_id)
+
+    def differing(self, tables: list[str], window: Window) -> list[tuple[str, str]]:
+        """Return the (table, window) pairs that are not equal in source and warehouse."""
+        pairs = [(catalog.load()[name], span) for name in tables for span in spans(window)]
+        return [
+            (table.name, span.name)
+            for table, span in pairs
+            if not compare(self.source, self.warehouse, table, span, Level.CHECKSUM).equal
+        ]
+
+    def task_states(self, run_id: str) -> dict[str, set[str]]:
+        """Return the states of each task of a run, all those of a mapped one."""
+        instances = self.airflow.request("GET", f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances?limit=500")
+        states: dict[str, set[str]] = {}
+        for instance in instances["task_instances"]:
+            states.setdefault(instance["task_id"], set()).add(instance["state"])
+        return states
+
+    def log(self, run_id: str, task_id: str, try_number: int = 1) -> str:
+        """Return the log of an unmapped task."""
+        answer = self.airflow.request(
+            "GET", f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        )
+        return str(answer["content"])
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run an ``airflow`` command against this Airflow."""
+        environment = {**os.environ, **self.airflow.environment(), "PYTHONPATH": str(PROJECT_ROOT)}
+        return subprocess.run(
+            [Path(sys.executable).with_name("airflow"), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def empty_warehouse(self) -> None:
+        """Make the warehouse as new, and forget every run."""
+        with self.connect(WAREHOUSE) as connection:
+            for table in catalog.load().group("sales"):
+                connection.execute(f'TRUNCATE "dbo"."{table.target_table}"')
+            connection.execute("TRUNCATE dbo.etl_progress")
+        with self.connect(AIRFLOW) as connection:
+            connection.execute("DELETE FROM backfill_dag_run")
+            connection.execute("DELETE FROM dag_run")
+            connection.execute("DELETE FROM backfill")
+
+
+def _months_before(today: date) -> list[Window]:
+    found: list[Window] = []
+    for _ in range(MONTHS):
+        first = found[0].start if found else today.replace(day=1)
+        found.insert(0, Window.of_month(first - timedelta(days=1)))
+    return found
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    months = _months_before(datetime.now(Settings().zone).date())
+    embedded = _Embedded(tmp_path_factory.mktemp("site"))
+    embedded.postgres.start()
+    generate(embedded.postgres.dsn(SOURCE), catalog.load(), scale=SCALE, months=MONTHS, last_month=months[-1].start)
+    try:
+        embedded.start()
+        embedded.airflow.pause(DAG_ID, True)
+        yield Site(embedded, months)
+    finally:
+        embedded.stop()
+
+
+class _Embedded(Embedded):
+    """The embedded default, with retries that a test can wait for."""
+
+    @property
+    def airflow(self) -> LocalAirflow:
+        settings = {"RETAIL_SYNC_RETRY_DELAY": "1", "RETAIL_SYNC_LOCK_WAIT": "60"}
+        return LocalAirflow(self.local_dir / "airflow", self.postgres, self.local_dir, settings)
