@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Column
 from rich.table import Table as Grid
@@ -119,12 +120,14 @@ def _prove(embedded: Embedded, window: Window, run_id: str, began: float, consol
     warehouse = _warehouse(embedded)
     done = {(row["table_name"], row["window_name"]): row for row in rows_of_run(warehouse.metadata(), run_id)}
     grid = Grid(
-        "table",
-        "month",
-        *(Column(name, justify="right") for name in ("source rows", "warehouse rows")),
-        "checksums",
-        *(Column(name, justify="right") for name in ("seconds", "rows/s")),
-        title="source and warehouse, compared anew",
+        Column("table", no_wrap=True),
+        Column("month", no_wrap=True),
+        *(Column(name, justify="right", no_wrap=True) for name in ("source", "warehouse")),
+        "sums",
+        *(Column(name, justify="right", no_wrap=True) for name in ("seconds", "rows/s")),
+        title="rows and checksums of source and warehouse, compared anew",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     windows = []
     for table in catalog.load().group("sales"):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from include import locks
 from include.catalog import Table
@@ -22,12 +22,14 @@ from include.connections import Connection
 from include.engines.base import Digest, Level, Loaded, Published, Snapshot, Source, Staging, Warehouse
 from include.engines.transfer import transfer
 from include.errors import CountMismatch, RetailSyncError, SourceChanged
-from include.replication.export import ExportFile, ExportTarget
 from include.replication.observe import Observer, Step
 from include.replication.progress import ProgressRow, Status, now
 from include.replication.verify import Verify, compare_snapshot
 from include.settings import Settings
 from include.windows import Span, Undated, month_keys
+
+if TYPE_CHECKING:
+    from include.replication.export import ExportFile, ExportTarget
 
 log = logging.getLogger(__name__)
 

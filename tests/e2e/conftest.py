@@ -95,14 +95,31 @@ class Site:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run an ``airflow`` command against this Airflow."""
-        environment = {**os.environ, **self.airflow.environment(), "PYTHONPATH": str(PROJECT_ROOT)}
         return subprocess.run(
             [Path(sys.executable).with_name("airflow"), *arguments],
-            env=environment,
+            env=self._environment(),
             capture_output=True,
             text=True,
             check=False,
         )
+
+    def replicate(self, table: str, window: Window) -> subprocess.Popen[bytes]:
+        """Begin to replicate a table from the command line."""
+        dates = ("--start-date", str(window.start), "--end-date", str(window.last_day))
+        return subprocess.Popen([sys.executable, "-m", "include", "replicate", table, *dates], env=self._environment())
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        """Run the command line's check."""
+        return subprocess.run(
+            [sys.executable, "-m", "include", "check"],
+            env={**self._environment(), "COLUMNS": "400"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.airflow.environment(), "PYTHONPATH": str(PROJECT_ROOT)}
 
     def empty_warehouse(self) -> None:
         """Make the warehouse as new, and forget every run."""

@@ -108,7 +108,7 @@ def doubled_keys(stage: Stage, table: Table) -> list[Any]:
 
 def staging_tables(stage: Stage) -> list[str]:
     with stage.connect_warehouse() as connection:
-        found = connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 'staging'::regnamespace")
+        found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'staging'")
         return [name for (name,) in found]
 
 

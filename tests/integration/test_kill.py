@@ -171,14 +171,14 @@ def test_rows_without_a_date_survive_a_kill(stage: Stage, victim: subprocess.Pop
 
 
 def test_dead_runs_add_up_to_nothing(stage: Stage, victim: subprocess.Popen[str]) -> None:
-    for number, (step, _) in enumerate(STEPS):
-        kill_at(victim, stage, OCTOBER, step, run_id=f"dead {number}")
+    for step in (Step.READING, Step.CHECKED, Step.STAGED, Step.COMMITTING, Step.PUBLISHED):
+        kill_at(victim, stage, OCTOBER, step, run_id=f"dead {step.value}")
     load(next_run(stage), ITEMS, OCTOBER)
     assert_same_rows(stage, ITEMS, OCTOBER)
     assert doubled_keys(stage, ITEMS) == []
     assert staging_tables(stage) == []
     statuses = [row["status"] for row in progress_rows(stage)]
-    assert statuses == ["failed"] * 4 + ["published"] * 2 + ["verified"]
+    assert statuses == ["failed"] * 4 + ["published", "verified"]
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["no file yet", "older file"])

@@ -24,6 +24,7 @@ from include.errors import (
     TransientError,
     ValueDoesNotFit,
 )
+from include.replication.export import ExportTarget
 from include.replication.observe import Step
 from include.replication.prepare import prepare
 from include.replication.replicate import replicate
@@ -78,7 +79,7 @@ def test_a_missing_table_that_is_not_optional_fails_and_the_next_table_runs(stag
 
 def test_a_missing_column_is_named(stage: Stage) -> None:
     at_source(stage, 'ALTER TABLE {} DROP COLUMN "BILL_REMARK", DROP COLUMN "SALE_REMARK"')
-    with pytest.raises(SchemaMismatch, match=r"APP_4_SALES: the source has no column SALE_REMARK, BILL_REMARK"):
+    with pytest.raises(SchemaMismatch, match=r"APP_4_SALES: the source has no column BILL_REMARK, SALE_REMARK"):
         prepare(stage.run(), SALES)
 
 
@@ -160,8 +161,6 @@ def test_a_key_that_is_there_twice_is_refused(stage: Stage) -> None:
 
 @pytest.mark.parametrize("export", [False, True], ids=["pipe", "arrow"])
 def test_a_value_that_is_too_long_names_its_column_and_not_the_value(stage: Stage, tmp_path: Any, export: bool) -> None:
-    from include.replication.export import ExportTarget
-
     at_source(stage, 'ALTER TABLE {} ALTER COLUMN "SALES_NO" TYPE text')
     at_source(stage, 'UPDATE {} SET "SALES_NO" = repeat(\'confidential\', 500) WHERE "ID" % 10 = 0')
     run = stage.run(export=ExportTarget(str(tmp_path)) if export else None)
@@ -207,7 +206,8 @@ def test_a_table_that_may_not_be_read_is_denied(stage: Stage) -> None:
 def test_columns_of_a_table_outside_the_catalog_have_types_of_the_catalog(stage: Stage) -> None:
     with stage.connect_source() as connection:
         connection.execute(
-            'CREATE TABLE "COM_5013"."NEW" ("ID" bigint, a varchar(20), b numeric(16,4), c timestamp(3), d bytea, e date)'
+            'CREATE TABLE "COM_5013"."NEW"'
+            ' ("ID" bigint, a varchar(20), b numeric(16,4), c timestamp(3), d bytea, e date)'
         )
     found = stage.source.column_types("COM_5013", "NEW")
     assert found == {

@@ -45,6 +45,8 @@ _KINDS: dict[str, tuple[type[RetailSyncError], str]] = {
     "58": (TransientError, "the server has trouble with its files"),
     "XX": (TransientError, "the server met an internal error, see its log"),
 }
+#: What a message about a value quotes is the value.
+_QUOTED = re.compile(r'"[^"]*"')
 _COLUMN = re.compile(r"column ([^\s:,]+)")
 
 
@@ -74,6 +76,8 @@ def _translate(doing: str, sqlstate: str | None, text: str, error: Exception) ->
         sqlstate = _login_sqlstate(text) if lost else ""
     prefix = max((known for known in _KINDS if sqlstate.startswith(known)), key=len)
     kind, remedy = _KINDS[prefix]
+    if kind is ValueDoesNotFit:
+        text = _QUOTED.sub('"…"', text)
     column = ""
     if isinstance(error, psycopg.Error) and (found := _COLUMN.search(error.diag.context or "")):
         column = f", column {found[1]}"

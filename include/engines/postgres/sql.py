@@ -15,7 +15,8 @@ from include.windows import Span, Undated
 
 Query = sql.Composed
 
-_DECIMALS = ("decimal", "money", "smallmoney")
+#: ADBC decodes a numeric to text anyway, four times slower than the server writes it, and a uuid to bytes.
+_READ_AS_TEXT = ("decimal", "money", "smallmoney", "uniqueidentifier")
 
 
 def names(columns: tuple[str, ...] | list[str], prefix: str = "") -> Query:
@@ -76,13 +77,9 @@ def select(table: Table, relation: sql.Composable, span: Span) -> Query:
 
 
 def select_for_arrow(table: Table, relation: sql.Composable, span: Span) -> Query:
-    """
-    Return the query for the rows of a span with decimals as text.
-
-    ADBC decodes a numeric to text anyway, four times slower than the server writes it.
-    """
+    """Return the query for the rows of a span with decimals and identifiers as text."""
     columns = [
-        sql.SQL("{}::text" if type_.base in _DECIMALS else "{}").format(sql.Identifier(name))
+        sql.SQL("{}::text" if type_.base in _READ_AS_TEXT else "{}").format(sql.Identifier(name))
         for name, type_ in table.columns.items()
     ]
     return sql.SQL("SELECT {} FROM {} WHERE {}").format(sql.SQL(", ").join(columns), relation, in_span(table, span))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, SkipMixin
-from airflow.sdk.bases.xcom import BaseXCom
+from airflow.sdk import BaseOperator
 
 from include import catalog
 from include.errors import BadRequest
@@ -29,18 +28,17 @@ _BACKFILL = "backfill"
 _MANUAL = "manual"
 
 
-class PlanRunOperator(BaseOperator, SkipMixin):
+class PlanRunOperator(BaseOperator):
     """
     Decide which tables and windows a run replicates.
 
     A manual run takes its dates from the parameters. Scheduled runs and backfills take
     theirs from the data interval, and so does a manual run without dates; where there is
-    none, the month before the run is meant. The task groups of tables that are not asked
-    for are skipped at once: waiting for each of them would cost seconds a table.
+    none, the month before the run is meant.
     """
 
-    def execute(self, context: Context) -> None:
-        """Leave the request for the other tasks, or fail naming the parameter."""
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return the request for the other tasks, or fail naming the parameter."""
         dag_run, settings = context["dag_run"], Settings()
         with permanent_errors_fail():
             refuse_unknown(dag_run.conf or {})
@@ -55,9 +53,7 @@ class PlanRunOperator(BaseOperator, SkipMixin):
             request = read_request(values, None if dated else self._interval(context, settings), catalog.load(), today)
         names = [table.name for table in request.tables]
         self.log.info("%s tables, %s: %s", len(names), request.window.name, ", ".join(names))
-        context["ti"].xcom_push(key=BaseXCom.XCOM_RETURN_KEY, value=request.as_dict())
-        left_out = {table.name for table in catalog.load()} - set(names)
-        self.skip(context["ti"], [task for task in context["dag"].tasks if task.task_id.split(".")[0] in left_out])
+        return request.as_dict()
 
     @staticmethod
     def _interval(context: Context, settings: Settings) -> Window:
