@@ -6,6 +6,7 @@ import json
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from include import catalog, checks, migrations
@@ -67,7 +68,7 @@ def status(
         count = "" if row["rows_published"] is None else f"{row['rows_published']:,}"
         grid.add_row(
             *(row["table_name"], row["window_name"], row["status"], count, finished),
-            *(row["run_id"], row["error"] or ""),
+            *(escape(row["run_id"]), escape(row["error"] or "")),
         )
     common.console.print(grid)
 
@@ -77,7 +78,7 @@ def check() -> None:
     findings = checks.check_all(common.settings())
     grid = Grid("what", "ok", "found", "remedy")
     for finding in findings:
-        grid.add_row(finding.what, "yes" if finding.ok else "[red]no[/]", finding.found, finding.remedy)
+        grid.add_row(finding.what, "yes" if finding.ok else "[red]no[/]", escape(finding.found), escape(finding.remedy))
     common.console.print(grid)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(_FAILED)

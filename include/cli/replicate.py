@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
@@ -95,7 +96,11 @@ def _show(outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         report = outcome.report
         if report is None:
-            state = f"[red]failed[/] {outcome.error}" if outcome.error else "[yellow]not exposed by the source[/]"
+            state = (
+                f"[red]failed[/] {escape(str(outcome.error))}"
+                if outcome.error
+                else "[yellow]not exposed by the source[/]"
+            )
             grid.add_row(outcome.table, outcome.window or "", state)
             continue
         rate = f"{report.rows_read / report.seconds:,.0f}" if report.rows_read and report.seconds else ""

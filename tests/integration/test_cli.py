@@ -36,6 +36,7 @@ from tests.integration.helpers import (
 )
 
 OCTOBER = ("--start-date", "2025-10-01", "--end-date", "2025-10-31")
+MONTH = Window.inclusive(date(2025, 10, 1), date(2025, 10, 31))
 TIMEOUT = 120
 
 
@@ -92,11 +93,10 @@ def line_of(output: str, *words: str) -> str:
 def test_replicate_verify_and_status_tell_what_is_there(cli: Cli, stage: Stage) -> None:
     tables = ("APP_4_SALES", "APP_4_PAYMENT")
     output = cli.ok("replicate", *tables, *OCTOBER, "--max-workers", "2")
-    rows = assert_same_rows(stage, SALES, Window.inclusive(date(2025, 10, 1), date(2025, 10, 31)))
+    rows = assert_same_rows(stage, SALES, MONTH)
     assert f" {rows:,} " in line_of(output, "│ APP_4_SALES", "2025-10 ", "verified")
     again = cli.ok("replicate", *tables, *OCTOBER)
     assert [line.count("unchanged") for line in again.splitlines() if "2025-10 " in line and "│" in line] == [1, 1]
-    cli.ok("verify", *tables, *OCTOBER)
 
     with stage.connect_warehouse() as connection:
         changed = connection.execute(
@@ -108,9 +108,8 @@ def test_replicate_verify_and_status_tell_what_is_there(cli: Cli, stage: Stage) 
         assert changed.rowcount == 1
     found = cli("verify", *tables, *OCTOBER)
     assert found.returncode == 1
-    assert "2025-10-31" in line_of(found.stdout, "APP_4_SALES", "2025-10 ", "no")
+    assert "2025-10-31" in line_of(found.stdout, "APP_4_SALES", "2025-10 ", "│ no ")
     assert " yes " in line_of(found.stdout, "APP_4_PAYMENT", "2025-10 ")
-    assert cli("verify", *tables, *OCTOBER, "--level", "counts").returncode == 0
 
     cli.ok("replicate", *tables, *OCTOBER)
     cli.ok("verify", *tables, *OCTOBER)
@@ -137,13 +136,15 @@ def test_replicate_takes_all_ten_tables_and_exports(cli: Cli, stage: Stage, tmp_
 
 def test_a_window_that_fails_is_exit_code_1_and_named(cli: Cli, stage: Stage) -> None:
     with stage.connect_warehouse() as connection:
-        connection.execute(sql.SQL('ALTER TABLE {} ADD CHECK ("ID" < 0)').format(replica_of(SALES)))
+        connection.execute(
+            sql.SQL('ALTER TABLE {} ADD CONSTRAINT "[/rule]" CHECK ("ID" < 0)').format(replica_of(SALES))
+        )
     done = cli("replicate", "APP_4_SALES", "APP_4_PAYMENT", *OCTOBER)
     assert done.returncode == 1
-    assert "constraint" in line_of(done.stdout, "│ APP_4_SALES", "2025-10 ", "failed")
+    assert "[/rule]" in line_of(done.stdout, "│ APP_4_SALES", "2025-10 ", "failed")
     assert "verified" in line_of(done.stdout, "│ APP_4_PAYMENT", "2025-10 ")
-    assert_same_rows(stage, PAYMENTS)
-    assert "constraint" in line_of(cli.ok("status"), "APP_4_SALES", "2025-10 ", "failed")
+    assert_same_rows(stage, PAYMENTS, MONTH)
+    assert "[/rule]" in line_of(cli.ok("status"), "APP_4_SALES", "2025-10 ", "failed")
 
 
 BAD_REQUESTS = {
@@ -151,11 +152,8 @@ BAD_REQUESTS = {
     ("--start-date", "2025-10-31", "--end-date", "2025-10-01"): "start_date 2025-10-31 is after end_date 2025-10-01",
     ("--start-date", "2025-10-01", "--end-date", "2999-01-01"): "in the future",
     ("--start-date", "01/10/2025", "--end-date", "2025-10-31"): "start_date: not a date: '01/10/2025'",
-    ("--start-date", "2025-02-30", "--end-date", "2025-10-31"): "not a date: '2025-02-30'",
     ("NO_SUCH_TABLE", *OCTOBER): "NO_SUCH_TABLE",
-    ("APP_4_STOCK", *OCTOBER): "not nightly tables: APP_4_STOCK",
     (*OCTOBER, "--verify", "maybe"): "--verify",
-    (*OCTOBER, "--max-workers", "0"): "--max-workers",
     (*OCTOBER, "--no-such-option"): "--no-such-option",
 }
 
@@ -223,9 +221,9 @@ def test_check_tells_what_is_missing_until_migrate_made_it(
 
     before = bare("check")
     assert before.returncode == 1
-    assert "python -m include migrate" in line_of(before.stdout, "warehouse: migrations", " no ", "at nothing")
+    assert "python -m include migrate" in line_of(before.stdout, "warehouse: migrations", "│ no ", "at nothing")
     assert "python -m include migrate" in line_of(before.stdout, "warehouse: tables", "com_5013_APP_4_SALES")
-    assert " no " in line_of(before.stdout, "control: migrations", "at nothing")
+    assert "│ no " in line_of(before.stdout, "control: migrations", "at nothing")
     assert "PostgreSQL 1" in line_of(before.stdout, "│ pos_source ", " yes ", "postgres postgres@127.0.0.1")
     assert "optional and not exposed: APP_4_STAFF, APP_4_TERMINAL" in line_of(before.stdout, "pos_source: tables")
 
@@ -236,7 +234,7 @@ def test_check_tells_what_is_missing_until_migrate_made_it(
         assert migrations.state(target, connection).up_to_date  # type: ignore[arg-type]
 
     after = bare.ok("check")
-    assert " no " not in after
+    assert "│ no " not in after
     assert "hidden-word" not in before.stdout + before.stderr + after
 
 
@@ -245,7 +243,7 @@ def test_check_names_a_database_that_is_down(cli: Cli, tmp_path: Path, no_airflo
     environment["AIRFLOW_CONN_WAREHOUSE"] = "postgres://writer:hidden-word@127.0.0.1:1/warehouse"
     done = Cli(environment, python=no_airflow)("check")
     assert done.returncode == 1
-    assert " no " in line_of(done.stdout, "│ warehouse ", "writer@127.0.0.1:1/warehouse")
+    assert "│ no " in line_of(done.stdout, "│ warehouse ", "writer@127.0.0.1:1/warehouse")
     assert " yes " in line_of(done.stdout, "│ control ")
     assert "hidden-word" not in done.stdout + done.stderr
 

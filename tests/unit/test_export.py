@@ -205,6 +205,27 @@ def test_a_file_is_replaced_by_a_later_run(tmp_path: Path) -> None:
     assert manifest["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_window_that_is_read_twice_is_written_once(tmp_path: Path) -> None:
+    file = export(tmp_path)
+    next(file.tee(batches()))
+    path = written(file)
+    manifest = file.manifest()
+    assert manifest is not None
+    assert (manifest["rows"], manifest["bytes"]) == (4, path.stat().st_size)
+    assert manifest["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_old_manifest_never_stands_beside_a_new_file(tmp_path: Path) -> None:
+    written(export(tmp_path))
+    again = export(tmp_path)
+    list(again.tee(batches()))
+    (tmp_path / "SALES" / ".tmp-SALES_2025-10.manifest.json").mkdir()
+    with pytest.raises(OSError):
+        again.finish(DIGEST, 4)
+    assert again.manifest() is None
+    assert not again.holds(DIGEST)
+
+
 def test_a_stream_that_breaks_leaves_the_file_before_as_it_was(tmp_path: Path) -> None:
     def breaking() -> Iterator[pa.RecordBatch]:
         yield batch_of(EXTREMES)

@@ -113,7 +113,8 @@ def test_reading_goes_on_while_the_consumer_works() -> None:
 
 def test_a_consumer_that_stops_early_closes_the_generator_and_ends_the_thread() -> None:
     numbers = Numbers()
-    items = prefetch(numbers())
+    generator = numbers()
+    items = prefetch(generator)
     assert next(items) == 0
     items.close()
     assert numbers.closed.is_set()
@@ -122,9 +123,10 @@ def test_a_consumer_that_stops_early_closes_the_generator_and_ends_the_thread() 
 
 def test_a_consumer_that_fails_closes_the_generator_and_ends_the_thread() -> None:
     numbers = Numbers()
+    generator = numbers()
 
     def consume() -> None:
-        with closing(prefetch(numbers())) as items:
+        with closing(prefetch(generator)) as items:
             assert [1 // item for item in items]
 
     with pytest.raises(ZeroDivisionError):
