@@ -4,7 +4,8 @@ Every error that the engine raises on purpose.
 RetailSyncError
 ├── TransientError          worth a retry, nothing was changed half
 │   ├── ConnectionLost      the link to a database broke or could not be made
-│   ├── DatabaseBusy        deadlock victim, lock or statement timeout
+│   ├── DatabaseBusy        deadlock victim, statement timeout, out of slots
+│   │   └── LockTimeout     a table was not to be had in time
 │   ├── LockHeld            another run works on the same thing
 │   └── SourceChanged       source and copy differ, the window has to be read again
 └── PermanentError          a retry cannot help, somebody has to act
@@ -34,7 +35,11 @@ class ConnectionLost(TransientError):
 
 
 class DatabaseBusy(TransientError):
-    """The database gave up on us: deadlock victim, lock timeout, out of slots."""
+    """The database gave up on us: deadlock victim, statement timeout, out of slots."""
+
+
+class LockTimeout(DatabaseBusy):
+    """Somebody else kept a table for longer than we were ready to wait."""
 
 
 class LockHeld(TransientError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from include.catalog import SqlType, Table
-from include.errors import ValueDoesNotFit
+from include.errors import SchemaMismatch, ValueDoesNotFit
 
 _PLAIN: dict[str, pa.DataType] = {
     "tinyint": pa.uint8(),
@@ -50,13 +50,17 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     Return the batch with exactly the schema's types.
 
     :raises ValueDoesNotFit: naming the column whose values the type cannot hold.
+    :raises SchemaMismatch: naming the column, if its type would lose a part of every value.
     """
     columns = []
     for field, column in zip(schema, batch.columns, strict=True):
         if isinstance(column, pa.ExtensionArray):
             column = column.storage
+        if pa.types.is_timestamp(column.type) and pa.types.is_date(field.type):
+            # the cast would cut the time of day off without a word
+            raise SchemaMismatch(f"column {field.name}: the source has {column.type}, the catalog a date")
         try:
             columns.append(column if column.type == field.type else column.cast(field.type))
-        except pa.ArrowInvalid as error:
-            raise ValueDoesNotFit(f"column {field.name}: a value of {column.type} is no {field.type}") from error
+        except pa.ArrowInvalid:
+            raise ValueDoesNotFit(f"column {field.name}: a value of {column.type} is no {field.type}") from None
     return pa.RecordBatch.from_arrays(columns, schema=schema)

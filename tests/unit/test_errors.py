@@ -17,6 +17,7 @@ from include.errors import (
     BadRequest,
     ConnectionLost,
     DatabaseBusy,
+    LockTimeout,
     PermanentError,
     RetailSyncError,
     SchemaMismatch,
@@ -67,7 +68,8 @@ def driver_error(sqlstate: str, context: str | None = None) -> psycopg.Error:
 def translation(error: Exception) -> RetailSyncError:
     with pytest.raises(RetailSyncError) as raised, translated(DOING):
         raise error
-    assert raised.value.__cause__ is error
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
     return raised.value
 
 
@@ -85,7 +87,7 @@ def translation(error: Exception) -> RetailSyncError:
         ("40P01", DatabaseBusy),
         ("53100", DatabaseBusy),
         ("53300", DatabaseBusy),
-        ("55P03", DatabaseBusy),
+        ("55P03", LockTimeout),
         ("57014", DatabaseBusy),
         ("58030", TransientError),
         ("XX000", TransientError),

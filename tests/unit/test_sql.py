@@ -94,7 +94,7 @@ def test_the_column_itself_is_compared_so_that_its_index_serves() -> None:
 
 def test_a_text_date_is_compared_as_a_date() -> None:
     day = text(sql.business_date(TEXT_DATED))
-    assert day.startswith("CASE WHEN \"DAY\" ~ '^[0-9]{2}/[0-9]{2}/[0-9]{4}' AND ")
+    assert day.startswith("CASE WHEN \"DAY\" ~ '^[0-9]{2}/[0-9]{2}/[0-9]{4}($|[^0-9])' AND ")
     assert day.endswith(
         'THEN make_date(substr("DAY", 7, 4)::int, substr("DAY", 4, 2)::int, substr("DAY", 1, 2)::int) END'
     )

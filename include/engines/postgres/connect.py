@@ -18,8 +18,18 @@ _CONNECT_TIMEOUT = 15
 #: Extras of an Airflow connection that libpq understands; others are left alone.
 _EXTRAS = {"sslmode", "sslcert", "sslkey", "sslrootcert", "connect_timeout", "target_session_attrs"}
 
-#: Sessions agree on how values are written, whatever the server's defaults are.
-_SESSION = "-c TimeZone=UTC -c DateStyle=ISO,YMD -c extra_float_digits=1 -c search_path=pg_catalog"
+#: Sessions agree on how values are written, whatever the server's defaults are; the one that
+#: holds a snapshot is idle while others read in it.
+_SESSION = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "TimeZone": "UTC",
+        "DateStyle": "ISO,YMD",
+        "extra_float_digits": "1",
+        "search_path": "pg_catalog",
+        "idle_in_transaction_session_timeout": "0",
+    }.items()
+)
 
 
 def conninfo(connection: Connection, application: str) -> str:

@@ -13,6 +13,7 @@ from include.errors import (
     AccessDenied,
     ConnectionLost,
     DatabaseBusy,
+    LockTimeout,
     PermanentError,
     RetailSyncError,
     SchemaMismatch,
@@ -39,7 +40,7 @@ _KINDS: dict[str, tuple[type[RetailSyncError], str]] = {
     "42703": (SchemaMismatch, "run `python -m include migrate`, or fetch the columns with `add-table`"),
     "42P01": (SchemaMismatch, "run `python -m include migrate`"),
     "53": (DatabaseBusy, "the server is out of connections, memory or disk"),
-    "55P03": (DatabaseBusy, "a lock was not to be had in time"),
+    "55P03": (LockTimeout, "a lock was not to be had in time"),
     "57": (ConnectionLost, "the server ended the session"),
     "57014": (DatabaseBusy, "the statement was cancelled or ran into a timeout"),
     "58": (TransientError, "the server has trouble with its files"),
@@ -55,14 +56,17 @@ def translated(doing: str) -> Iterator[None]:
     """
     Raise the drivers' errors as ours.
 
+    The driver's own error is not chained: its text can hold values of a row, and whatever
+    is chained ends up in a task's log.
+
     :param doing: what was tried, with table and window: the beginning of the message.
     """
     try:
         yield
     except psycopg.Error as error:
-        raise translation(doing, error) from error
+        raise translation(doing, error) from None
     except adbc_driver_manager.Error as error:
-        raise _translate(doing, error.sqlstate, _first_line(error), error) from error
+        raise _translate(doing, error.sqlstate, _first_line(error), error) from None
 
 
 def translation(doing: str, error: psycopg.Error) -> RetailSyncError:

@@ -52,7 +52,7 @@ def business_date(table: Table) -> Query:
         for at, length in ((1, 2), (4, 2), (7, 4))
     )
     return sql.SQL(
-        "CASE WHEN {column} ~ '^[0-9]{{2}}/[0-9]{{2}}/[0-9]{{4}}' AND {year} > 0"
+        "CASE WHEN {column} ~ '^[0-9]{{2}}/[0-9]{{2}}/[0-9]{{4}}($|[^0-9])' AND {year} > 0"
         " AND {month} BETWEEN 1 AND 12 AND {day} BETWEEN 1 AND CASE"
         " WHEN {month} IN (4, 6, 9, 11) THEN 30 WHEN {month} <> 2 THEN 31"
         " WHEN {year} % 4 = 0 AND ({year} % 100 <> 0 OR {year} % 400 = 0) THEN 29 ELSE 28 END"

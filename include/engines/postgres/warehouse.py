@@ -21,7 +21,7 @@ from include.engines.postgres.connect import connect, sqlalchemy_engine
 from include.engines.postgres.digests import run_digest
 from include.engines.postgres.errors import translated
 from include.engines.postgres.publish import Publication
-from include.errors import DatabaseBusy
+from include.errors import LockTimeout
 from include.settings import Settings
 from include.windows import Span
 
@@ -79,11 +79,9 @@ class PostgresWarehouse:
                     before_commit()
                     session.commit()
                     return published
-            except DatabaseBusy as error:
-                if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-                    raise
+            except LockTimeout as error:
                 if time.monotonic() > deadline:
-                    raise DatabaseBusy(f"{error}; held by {self._blockers(table)}") from error
+                    raise LockTimeout(f"{error}; held by {self._blockers(table)}") from error
                 time.sleep(min(self.settings.publish_lock_wait, 1.0))
 
     def digest(self, table: Table, span: Span, level: Level) -> Digest:
