@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,13 @@ class LocalAirflow:
                 continue
             return
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any]) -> str:
-        """Trigger a DAG by hand, as the UI does, and return the run's id."""
-        body = {"conf": dict(conf), "logical_date": None}
+    def trigger(self, dag_id: str, conf: Mapping[str, Any], logical_date: datetime | None = None) -> str:
+        """
+        Trigger a DAG by hand, as the UI does, and return the run's id.
+
+        :raises httpx.HTTPStatusError: with status 409 if the logical date has a run already.
+        """
+        body = {"conf": dict(conf), "logical_date": logical_date.isoformat() if logical_date else None}
         run = self.request("POST", f"dags/{dag_id}/dagRuns", json=body)
         return str(run["dag_run_id"])
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich import box
 from rich.console import Console
 from rich.table import Column
@@ -21,6 +23,7 @@ from rich.table import Table as Grid
 
 from include import catalog
 from include.connections import parse
+from include.demo.airflow import LocalAirflow
 from include.demo.embedded import Embedded
 from include.demo.generate import generate
 from include.demo.postgres import SOURCE, WAREHOUSE
@@ -28,6 +31,7 @@ from include.engines.base import Level
 from include.engines.factory import source_of, warehouse_of
 from include.errors import PermanentError
 from include.replication.progress import rows_of_run
+from include.replication.request import month_before
 from include.replication.verify import Comparison, compare
 from include.settings import Settings
 from include.windows import Window, spans
@@ -89,7 +93,7 @@ def run_demo(settings: Settings, console: Console) -> Result:
 def _replicate(embedded: Embedded, window: Window, console: Console) -> str:
     airflow, engine = embedded.airflow, _warehouse(embedded).metadata()
     airflow.pause(_DAG, True)
-    run_id = airflow.trigger(_DAG, {"start_date": window.start.isoformat(), "end_date": window.last_day.isoformat()})
+    run_id = _trigger(airflow, {"start_date": window.start.isoformat(), "end_date": window.last_day.isoformat()})
     airflow.pause(_DAG, False)
     told: set[tuple[str, str]] = set()
     deadline = time.monotonic() + _TIMEOUT_SECONDS
@@ -99,11 +103,26 @@ def _replicate(embedded: Embedded, window: Window, console: Console) -> str:
             break
         time.sleep(_POLL_SECONDS)
     _tell(rows_of_run(engine, run_id), told, console)
-    # unpausing also begins the month that just ended, as it would in production; not now
-    airflow.pause(_DAG, True)
     if state != "success":
         raise PermanentError(f"run {run_id} ended as {state}; see its task `verdict` at {airflow.url}")
     return run_id
+
+
+def _trigger(airflow: LocalAirflow, conf: dict[str, str]) -> str:
+    """
+    Trigger the DAG in the place of the scheduled run of the month that just ended.
+
+    Unpausing would begin that run first, and the sample data has nothing for it. Once the
+    place is taken the schedule waits for the next month.
+    """
+    settings = Settings()
+    month = month_before(datetime.now(settings.zone), settings.zone)
+    try:
+        return airflow.trigger(_DAG, conf, datetime.combine(month.start, time_of_day.min, settings.zone))
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.CONFLICT:
+            raise
+        return airflow.trigger(_DAG, conf)
 
 
 def _tell(rows: list[dict[str, Any]], told: set[tuple[str, str]], console: Console) -> set[tuple[str, str]]:
@@ -123,11 +142,12 @@ def _prove(embedded: Embedded, window: Window, run_id: str, began: float, consol
         Column("table", no_wrap=True),
         Column("month", no_wrap=True),
         *(Column(name, justify="right", no_wrap=True) for name in ("source", "warehouse")),
-        "sums",
+        Column("sums", no_wrap=True),
         *(Column(name, justify="right", no_wrap=True) for name in ("seconds", "rows/s")),
         title="rows and checksums of source and warehouse, compared anew",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     windows = []
     for table in catalog.load().group("sales"):
