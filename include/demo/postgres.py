@@ -36,7 +36,6 @@ _SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
-    "autovacuum_naptime": "10s",
     "timezone": "UTC",
     "log_min_messages": "warning",
 }
@@ -80,6 +79,9 @@ class EmbeddedPostgres:
         try:
             pid = int(self._pid_file()[0])
             os.kill(pid, 0)
+            command = Path(f"/proc/{pid}/cmdline")
+            if command.exists() and str(self.data_dir).encode() not in command.read_bytes():
+                return False
         except (FileNotFoundError, IndexError, ValueError, ProcessLookupError):
             return False
         except PermissionError:
@@ -106,6 +108,10 @@ class EmbeddedPostgres:
     def uri(self, database: str, scheme: str = "postgres") -> str:
         """Return the connection of a database as a URI, by default as Airflow writes it."""
         return f"{scheme}://postgres@127.0.0.1:{self.port}/{database}"
+
+    def program(self, name: str) -> Path:
+        """Return the path of a program that comes with the server, such as ``psql``."""
+        return Path(get_server(self.data_dir, cleanup_mode=None, start=False).bin_path) / name
 
     def _configure(self, port: int) -> None:
         lines = [f"{name} = '{value}'" for name, value in {**_SETTINGS, "port": str(port)}.items()]

@@ -151,6 +151,11 @@ class Staging(Protocol):
         """The span."""
         ...
 
+    @property
+    def rows(self) -> int:
+        """The rows that were loaded."""
+        ...
+
     def load(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> Loaded:
         """Write all batches, or nothing."""
         ...

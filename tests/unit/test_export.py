@@ -48,7 +48,7 @@ EXTREMES: dict[str, list[Any]] = {
     "NOTE": ["Größe 尺寸 🧺", "", "trailing  ", None],
     "VERSION": [b"\x00" * 8, b"\xff" * 8, b"\x00\x00\x00\x00\x00\x00\x07\xd0", None],
 }
-DIGEST = Digest("postgres-record-hash", {date(2025, 10, 1): DaySum(1, 7), date(2025, 10, 31): DaySum(3, 2**64 - 1)})
+DIGEST = Digest("postgres-column-hash", {date(2025, 10, 1): DaySum(1, 7), date(2025, 10, 31): DaySum(3, 2**64 - 1)})
 
 
 def batch_of(values: dict[str, list[Any]], rows: slice = slice(None)) -> pa.RecordBatch:
@@ -133,7 +133,7 @@ def test_the_manifest_tells_what_is_in_the_file(tmp_path: Path) -> None:
         "rows": 4,
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "checksum": {"method": "postgres-record-hash", "value": "0000000000000006"},
+        "checksum": {"method": "postgres-column-hash", "value": "0000000000000006"},
         "rows_per_day": {"2025-10-01": 1, "2025-10-31": 3},
         "schema": {
             "ID": "int64",

@@ -18,7 +18,7 @@ def test_the_defaults_are_those_of_the_business() -> None:
         *("pos_source", "warehouse", "control"),
     )
     assert (settings.source_pool, settings.max_workers) == ("pos_source", 2)
-    assert settings.batch_bytes == 8 * 1024 * 1024
+    assert settings.batch_bytes == 4 * 1024 * 1024
 
 
 def test_what_is_written_stays_inside_the_project() -> None:

@@ -133,9 +133,10 @@ def test_a_digest_is_by_business_day(level: Level) -> None:
 
 def test_a_checksum_is_over_all_columns_in_any_order_of_rows() -> None:
     table = make_table()
-    assert 'sum(hash_record_extended(ROW("ID", "DAY", "AMOUNT"), 0))' in text(
-        sql.digest(table, sql.target_name(table), OCTOBER, Level.CHECKSUM)
-    )
+    assert (
+        'sum(coalesce("hashint8extended"("ID", 0), 0) # coalesce("hash_numeric_extended"("AMOUNT", 2), 2)'
+        ' # hash_record_extended(ROW("DAY"), 0))'
+    ) in text(sql.digest(table, sql.target_name(table), OCTOBER, Level.CHECKSUM))
 
 
 def test_versions_are_summed_where_there_are_some() -> None:
@@ -150,7 +151,7 @@ def test_versions_are_summed_where_there_are_some() -> None:
 
 @pytest.mark.parametrize("table", [*WINDOW_TABLES, EVIL, TEXT_DATED], ids=lambda table: table.name)
 def test_every_query_is_one_statement(table: Table) -> None:
-    """DuckDB's parser of queries is that of PostgreSQL."""
+    """DuckDB's parser of queries is that of PostgreSQL, but for its sign for XOR."""
     relation = sql.source_name(table)
     for span in (OCTOBER, UNDATED):
         queries = [
@@ -158,7 +159,9 @@ def test_every_query_is_one_statement(table: Table) -> None:
             sql.select_for_arrow(table, relation, span),
             *(sql.digest(table, relation, span, level) for level in Level),
         ]
-        assert [len(duckdb.extract_statements(text(query))) for query in queries] == [1] * len(queries)
+        assert [len(duckdb.extract_statements(text(query).replace(" # ", " + "))) for query in queries] == [1] * len(
+            queries
+        )
 
 
 def test_the_replica_of_a_window_table_is_partitioned_by_its_date() -> None:

@@ -40,6 +40,8 @@ class Publication:
     session: psycopg.Connection[Any]
     table: Table
     span: Span
+    staged: int
+    """How many rows the staging table holds."""
 
     @property
     def staging(self) -> pgsql.Identifier:
@@ -71,15 +73,15 @@ class Publication:
                 pgsql.Literal(f"{publish_lock_wait * 1000:.0f}ms")
             )
         )
-        moved = self._settle_moved_rows()
+        moved, stale = self._settle_moved_rows()
         if ddl.is_partitioned(self.table) and isinstance(self.span, Window) and self.span.is_month:
-            rows, replaced = self._swap_month(self.span)
+            replaced = self._swap_month(self.span)
+            rows = self.staged - stale
         else:
             rows, replaced = self._replace_rows()
         return Published(rows, replaced, moved)
 
-    def _swap_month(self, month: Window) -> tuple[int, int]:
-        rows = self._count(self.staging)
+    def _swap_month(self, month: Window) -> int:
         replaced = 0
         if self._partition_exists():
             replaced = self._count(self.target)
@@ -87,6 +89,12 @@ class Publication:
                 pgsql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(sql.target_name(self.table), self.target)
             )
             self._execute(pgsql.SQL("DROP TABLE {}").format(self.target))
+        # a row of the month that somebody wrote while it had no partition would forbid the attach
+        self._execute(
+            pgsql.SQL("DELETE FROM {} WHERE {}").format(
+                ddl.default_partition(self.table), sql.in_span(self.table, month)
+            )
+        )
         staged = pgsql.Identifier(self.table.target_schema, ddl.staging_name(self.table, month))
         self._execute(
             pgsql.SQL("ALTER TABLE {} SET SCHEMA {}").format(self.staging, pgsql.Identifier(self.table.target_schema))
@@ -95,7 +103,7 @@ class Publication:
         self._execute(pgsql.SQL("ALTER TABLE {} RENAME TO {}").format(staged, name))
         for statement in ddl.attach(self.table, month, self.target):
             self._execute(statement)
-        return rows, replaced
+        return replaced
 
     def _replace_rows(self) -> tuple[int, int]:
         month_missing = ddl.is_partitioned(self.table) and not self._partition_exists()
@@ -112,20 +120,24 @@ class Publication:
         self._execute(pgsql.SQL("DROP TABLE {}").format(self.staging))
         return rows, replaced
 
-    def _settle_moved_rows(self) -> int:
-        """Delete keys of the span that are still elsewhere; drop staged rows that are newer elsewhere."""
+    def _settle_moved_rows(self) -> tuple[int, int]:
+        """
+        Delete keys of the span that are still elsewhere, drop staged rows that are newer there.
+
+        Returns how many of each.
+        """
+        moved = stale = 0
         if not self.table.key:
-            return 0
-        moved = 0
+            return moved, stale
         for relation, shared, inside in self._elsewhere():
             self._execute(self._collect_moved(relation, shared, inside))
             if self.table.rowversion:
-                self._execute(self._drop_stale(relation))
+                stale += self._execute(self._drop_stale(relation))
             moved += self._execute(
                 pgsql.SQL("DELETE FROM {} old USING moved WHERE {}").format(relation, self._same_key("old", "moved"))
             )
             self._execute(pgsql.SQL("DROP TABLE moved"))
-        return moved
+        return moved, stale
 
     def _elsewhere(self) -> list[tuple[pgsql.Composable, Bounds, bool]]:
         """

@@ -117,6 +117,8 @@ class PostgresSnapshot:
             self.source.open_session() as session,
         ):
             session.execute(pgsql.SQL("SET TRANSACTION SNAPSHOT {}").format(pgsql.Literal(self.id)))
+            # one process of the source's at a time beside the stream: it has tills to serve
+            session.execute("SET LOCAL max_parallel_workers_per_gather = 0")
             return run_digest(session, self.table, sql.source_name(self.table), self.span, level)
 
     def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:

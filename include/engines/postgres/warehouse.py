@@ -74,7 +74,7 @@ class PostgresWarehouse:
         while True:
             try:
                 with translated(f"{table.name} {span.name}: publishing"), self.open_session() as session:
-                    published = Publication(session, table, span).run(self.settings.publish_lock_wait)
+                    published = Publication(session, table, span, staging.rows).run(self.settings.publish_lock_wait)
                     _execute(session, record(published))
                     before_commit()
                     session.commit()
@@ -130,13 +130,14 @@ class PostgresWarehouse:
             session.close()
 
 
-@dataclass(frozen=True)
+@dataclass
 class PostgresStaging:
     """A table of its own for a span, made and filled in one transaction: a killed load leaves nothing."""
 
     table: Table
     span: Span
     warehouse: PostgresWarehouse
+    rows: int = 0
 
     def load(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> Loaded:
         """Write all batches, or nothing."""
@@ -162,6 +163,7 @@ class PostgresStaging:
             for statement in ddl.staging_key(self.table, self.span):
                 session.execute(statement)
             session.commit()
+        self.rows = loaded.rows
         return loaded
 
 
