@@ -23,7 +23,8 @@ demo: setup ## replicate sample data by a real Airflow on embedded servers, and 
 	$(BIN)/python -m include demo
 
 test: setup ## run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest tests/unit tests/integration --numprocesses 2 --dist loadfile
+	$(BIN)/pytest tests/dags tests/e2e
 
 test-unit: setup ## run the tests that need no server
 	$(BIN)/pytest tests/unit

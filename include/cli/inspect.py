@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from include import catalog, checks, migrations
 from include.catalog.models import Group
 from include.cli import common
+from include.connections import Connection
 from include.replication import progress
 from include.replication.request import read_request
 from include.replication.verify import Verify, compare
@@ -89,13 +90,11 @@ def migrate(
 ) -> None:
     """Make or update the tables of warehouse and control database; may be run at any time."""
     config = common.settings()
-    targets: dict[migrations.Target, object] = {
-        "control": common.control_connection,
-        "warehouse": common.warehouse_connection,
+    targets: dict[migrations.Target, Connection] = {
+        "control": common.control_connection(config),
+        "warehouse": common.warehouse_connection(config),
     }
-    for target in targets:
-        find = common.control_connection if target == "control" else common.warehouse_connection
-        connection = find(config)
+    for target, connection in targets.items():
         if sql:
             typer.echo(f"-- {target}\n{migrations.offline_sql(target, connection)}")
         else:
