@@ -217,7 +217,10 @@ class Publication:
         return row is not None and row[0] is not None
 
     def _count(self, relation: pgsql.Composable) -> int:
+        """Count rows by the index of the key, which is a fiftieth of the table; rows were written frozen."""
+        self._execute(pgsql.SQL("SET LOCAL enable_seqscan = off"))
         row = self.session.execute(pgsql.SQL("SELECT count(*) FROM {}").format(relation)).fetchone()
+        self._execute(pgsql.SQL("SET LOCAL enable_seqscan = on"))
         assert row is not None
         return int(row[0])
 
