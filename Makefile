@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV_VENV := .local/uv
-UV := $(shell command -v uv 2>/dev/null || echo $(UV_VENV)/bin/uv)
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 STAMP := $(VENV)/.retail-sync-setup
 
 .DEFAULT_GOAL := help
@@ -14,8 +13,11 @@ help: ## show the targets
 
 setup: $(STAMP) ## install the locked dependencies into .venv
 
-$(STAMP): pyproject.toml uv.lock
-	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv $(UV_VENV) && $(UV_VENV)/bin/pip install --quiet uv; }
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+$(STAMP): pyproject.toml uv.lock | $(UV)
 	$(UV) sync --frozen --python $(PYTHON)
 	@touch $(STAMP)
 
@@ -29,7 +31,7 @@ test: setup ## run all tests
 test-unit: setup ## run the tests that need no server
 	$(BIN)/pytest tests/unit
 
-lint: setup ## check style, types, imports, the lock and the Compose file
+lint: setup $(UV) ## check style, types, imports, the lock and the Compose file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -44,7 +46,7 @@ format: setup ## rewrite the code in the project's style
 
 EXPORT := --frozen --no-default-groups --no-emit-project --no-hashes --no-header
 
-requirements: setup ## write requirements.txt from the lock
+requirements: setup $(UV) ## write requirements.txt from the lock
 	$(UV) export --quiet $(EXPORT) > requirements.txt
 
 bench: setup ## measure against the raw binary COPY
@@ -57,4 +59,4 @@ stop: ## stop what demo or airflow started
 	@test ! -x $(BIN)/python || $(BIN)/python -m include embedded stop
 
 clean: stop ## stop everything and remove what was made: data, logs, .venv
-	rm -rf .local $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache exports
+	rm -rf .local .uv $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache exports
