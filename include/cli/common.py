@@ -6,17 +6,21 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 
+from include import catalog
+from include.catalog.models import Group
 from include.connections import Connection, find
 from include.engines.base import Source, Warehouse
 from include.engines.factory import source_of, warehouse_of
 from include.replication.export import ExportTarget
 from include.replication.replicate import Run
-from include.replication.request import Request
+from include.replication.request import Request, read_request
 from include.settings import Settings
 
 console = Console()
@@ -66,6 +70,16 @@ def new_run(config: Settings, request: Request) -> Run:
         force=request.force,
         holder=_application(),
     )
+
+
+def read_values(config: Settings, values: Mapping[str, Any]) -> Request:
+    """
+    Make sense of what was typed: any table with a date may be named, the ten sales tables are meant else.
+
+    :raises BadRequest: naming the parameter and what to write instead.
+    """
+    group: Group = "nightly" if values["tables"] else "sales"
+    return read_request(values, None, catalog.load(), today(config), group=group)
 
 
 def today(config: Settings) -> date:

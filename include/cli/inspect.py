@@ -10,11 +10,9 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from include import catalog, checks, migrations
-from include.catalog.models import Group
 from include.cli import common
 from include.connections import Connection
 from include.replication import progress
-from include.replication.request import read_request
 from include.replication.verify import Verify, compare
 from include.windows import spans
 
@@ -32,8 +30,7 @@ def verify(
     """Compare source and warehouse day by day; loads nothing. Exit code 1 if a day differs."""
     config = common.settings()
     values = {"start_date": start_date, "end_date": end_date, "tables": tables or []}
-    group: Group = "nightly" if tables else "sales"
-    request = read_request(values, None, catalog.load(), common.today(config), group=group)
+    request = common.read_values(config, values)
     source, warehouse = common.open_source(config), common.open_warehouse(config)
     grid, equal = Grid("table", "window", "source rows", "warehouse rows", "equal", "days that differ"), True
     for table in request.tables:

@@ -11,12 +11,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
-from include import catalog
 from include.catalog import Table
-from include.catalog.models import Group
 from include.cli import common
 from include.replication.observe import Observer, Step
-from include.replication.request import OnFailure, read_request
+from include.replication.request import OnFailure
 from include.replication.runner import Outcome, failures, run_request
 from include.replication.verify import Verify
 from include.windows import Span
@@ -49,8 +47,7 @@ def replicate(
         "on_failure": on_failure.value,
         "force": force,
     }
-    group: Group = "nightly" if tables else "sales"
-    request = read_request(values, None, catalog.load(), common.today(config), group=group)
+    request = common.read_values(config, values)
     run = common.new_run(config, request)
     common.console.print(f"run {run.id}: {len(request.tables)} tables, {start_date} to {end_date}")
     with Progress(

@@ -27,7 +27,8 @@ from include.demo.airflow import LocalAirflow
 from include.demo.embedded import Embedded
 from include.demo.generate import generate
 from include.demo.postgres import SOURCE, WAREHOUSE
-from include.engines.base import Level
+from include.demo.volumes import months_until
+from include.engines.base import Level, Warehouse
 from include.engines.factory import source_of, warehouse_of
 from include.errors import PermanentError
 from include.replication.progress import rows_of_run
@@ -82,7 +83,8 @@ def run_demo(settings: Settings, console: Console) -> Result:
     console.print("[bold]3/4[/] Airflow")
     embedded.airflow.start()
     console.print(f"      {embedded.airflow.url}, no password, on this machine only")
-    window = Window(_months_before(_LAST_MONTH, _MONTHS - 1), Window.of_month(_LAST_MONTH).end)
+    made = months_until(_LAST_MONTH, _MONTHS)
+    window = Window(made[0].start, made[-1].end)
     console.print(f"[bold]4/4[/] DAG {_DAG} for {window.start} to {window.last_day}, by hand as from the UI")
     run_id = _replicate(embedded, window, console)
     result = _prove(embedded, window, run_id, began, console)
@@ -178,11 +180,5 @@ def _figures(found: Comparison, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _warehouse(embedded: Embedded) -> Any:
-    settings = Settings()
-    return warehouse_of(parse(WAREHOUSE, embedded.postgres.uri(WAREHOUSE)), settings)
-
-
-def _months_before(month: date, count: int) -> date:
-    place = month.year * 12 + month.month - 1 - count
-    return date(place // 12, place % 12 + 1, 1)
+def _warehouse(embedded: Embedded) -> Warehouse:
+    return warehouse_of(parse(WAREHOUSE, embedded.postgres.uri(WAREHOUSE)), Settings())

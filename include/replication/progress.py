@@ -83,13 +83,12 @@ class ProgressRow:
         with self.engine.connect() as connection:
             if connection.execute(self.update(fresh)).rowcount:
                 return
-            dated = isinstance(self.span, Window)
             key = {
                 "run_id": self.run_id,
                 "table_name": self.table_name,
                 "window_name": self.span.name,
                 "from_date": self.span.start if isinstance(self.span, Window) else None,
-                "to_date": self.span.last_day if dated and isinstance(self.span, Window) else None,
+                "to_date": self.span.last_day if isinstance(self.span, Window) else None,
             }
             connection.execute(etl_progress.insert().values({**fresh, **key}))
 
