@@ -76,6 +76,11 @@ class SqlType:
         return self.base in ("char", "varchar", "nchar", "nvarchar", "text", "ntext", "xml")
 
     @property
+    def is_exact_only_as_text(self) -> bool:
+        """Whether Arrow has no type for it: a second's 7th digit, or an offset from UTC, is kept by text alone."""
+        return self.base == "datetimeoffset" or (self.base in ("time", "datetime2") and self.fraction == 7)
+
+    @property
     def is_temporal(self) -> bool:
         """Whether a value has a calendar date in it."""
         return self.base in ("date", "datetime", "smalldatetime", "datetime2", "datetimeoffset")

@@ -1,4 +1,9 @@
-"""The Arrow types of the catalog's columns: what batches hold, whichever database they come from."""
+"""
+The Arrow types of the catalog's columns: what batches hold, whichever database they come from.
+
+Where Arrow has no exact type the values are ISO text with seven digits of a second:
+``2025-10-01 13:45:00.1234567``, an offset from UTC behind it as `` +08:00``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,6 @@ _PLAIN: dict[str, pa.DataType] = {
     "datetime": pa.timestamp("us"),
     "smalldatetime": pa.timestamp("us"),
     "datetime2": pa.timestamp("us"),
-    "datetimeoffset": pa.timestamp("us", tz="UTC"),
     "image": pa.binary(),
     "binary": pa.binary(),
     "varbinary": pa.binary(),
@@ -33,7 +37,7 @@ _PLAIN: dict[str, pa.DataType] = {
 
 def arrow_type(type_: SqlType) -> pa.DataType:
     """Return the Arrow type that holds every value of a column type."""
-    if type_.is_text:
+    if type_.is_text or type_.is_exact_only_as_text:
         return pa.string()
     if type_.base == "decimal":
         return pa.decimal128(type_.precision or 38, type_.scale or 0)

@@ -105,8 +105,20 @@ class Snapshot(Protocol):
         """The span."""
         ...
 
-    def digest(self, level: Level) -> Digest:
-        """Return the rows' digest; may be called from another thread while batches are read."""
+    @property
+    def own_checksum(self) -> str | None:
+        """The method by which the server sums rows itself, None if it cannot."""
+        ...
+
+    def digest(self, level: Level, *, portable: bool = False) -> Digest:
+        """
+        Return the rows' digest.
+
+        By its own checksum, where the server has one, it may be asked from another thread
+        while batches are read.
+
+        :param portable: sum the rows here instead of by the server's own checksum.
+        """
         ...
 
     def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:
@@ -156,6 +168,10 @@ class Staging(Protocol):
         """The rows that were loaded."""
         ...
 
+    def as_kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Return the batches as the warehouse can keep them; digits of time that it cannot are cut off and counted."""
+        ...
+
     def load(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> Loaded:
         """Write all batches, or nothing."""
         ...
@@ -183,8 +199,17 @@ class Warehouse(Protocol):
         """
         ...
 
-    def digest(self, table: Table, span: Span, level: Level) -> Digest:
-        """Return the digest of a span of the copy."""
+    @property
+    def own_checksum(self) -> str | None:
+        """The method by which the server sums rows itself, None if it cannot."""
+        ...
+
+    def digest(self, table: Table, span: Span, level: Level, *, portable: bool = False) -> Digest:
+        """
+        Return the digest of a span of the copy.
+
+        :param portable: sum the rows here instead of by the server's own checksum.
+        """
         ...
 
     def dead_staging(self, table: Table) -> list[Span]:
@@ -198,3 +223,8 @@ class Warehouse(Protocol):
     def check(self) -> dict[str, Any]:
         """Return version, rights and the like; raises if it cannot be reached."""
         ...
+
+
+def needs_portable_sums(snapshot: Snapshot, warehouse: Warehouse) -> bool:
+    """Whether the two have no checksum in common, so that their rows are summed here."""
+    return snapshot.own_checksum is None or snapshot.own_checksum != warehouse.own_checksum

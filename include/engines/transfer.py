@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 Tee = Callable[[Iterator["pa.RecordBatch"]], Iterator["pa.RecordBatch"]]
 
 
-def transfer(snapshot: Snapshot, staging: Staging, batch_bytes: int, tee: Tee | None, on_rows: OnRows) -> Loaded:
+def transfer(snapshot: Snapshot, staging: Staging, batch_bytes: int, tees: list[Tee], on_rows: OnRows) -> Loaded:
     """Load the snapshot's rows into the staging table; as Arrow where somebody looks at them."""
-    if tee is None and isinstance(snapshot, PostgresSnapshot) and isinstance(staging, PostgresStaging):
+    if not tees and isinstance(snapshot, PostgresSnapshot) and isinstance(staging, PostgresStaging):
         from include.engines.postgres.pipe import pipe
 
         return pipe(snapshot, staging, on_rows)
-    batches = prefetch(snapshot.batches(batch_bytes))
-    return staging.load(tee(batches) if tee else batches, on_rows)
+    batches = staging.as_kept(prefetch(snapshot.batches(batch_bytes)))
+    for tee in tees:
+        batches = tee(batches)
+    return staging.load(batches, on_rows)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from include import locks
 from include.catalog import Table
 from include.connections import Connection
-from include.engines.base import Digest, Level, Loaded, Published, Snapshot, Source, Staging, Warehouse
+from include.engines.base import Digest, Level, Published, Snapshot, Source, Staging, Warehouse, needs_portable_sums
 from include.engines.transfer import transfer
 from include.errors import CountMismatch, RetailSyncError, SourceChanged
 from include.replication.observe import Observer, Step
 from include.replication.progress import ProgressRow, Status, now
+from include.replication.summing import summing
 from include.replication.verify import Verify, compare_snapshot
 from include.settings import Settings
 from include.windows import Span, Undated, month_keys
@@ -178,7 +178,8 @@ class _Replication:
         if not found.equal:
             self.report.checksum = None
             return False
-        if self.file and not self.file.holds(snapshot.digest(self.run.verify.level)):
+        portable = needs_portable_sums(snapshot, self.run.warehouse)
+        if self.file and not self.file.holds(snapshot.digest(self.run.verify.level, portable=portable)):
             return False
         self.report.rows_source = self.report.rows_published = found.source.rows
         log.info("%s %s: equal, %s rows", self.table.name, self.span.name, f"{found.source.rows:,}")
@@ -189,7 +190,7 @@ class _Replication:
             with self.run.warehouse.staging(self.table, self.span) as staging:
                 digest = self._load(snapshot, staging)
                 self._publish(staging)
-            self._verify(digest)
+            self._verify(digest, needs_portable_sums(snapshot, self.run.warehouse))
             if self.file:
                 self.report.export_path = self.file.finish(digest, self.report.rows_read)
         except Exception:
@@ -198,16 +199,18 @@ class _Replication:
             raise
 
     def _load(self, snapshot: Snapshot, staging: Staging) -> Digest:
-        """Fill the staging table; the source sums the same rows meanwhile, which is what it has to be equal to."""
+        """Fill the staging table; returns what the same rows sum up to at the source."""
         self.observer.step(Step.READING)
-        tee = self.file.tee if self.file else None
-        with _timed(self.report, "seconds_loading"), ThreadPoolExecutor(max_workers=1) as pool:
-            summing = pool.submit(snapshot.digest, self.run.verify.level)
-            loaded: Loaded = transfer(snapshot, staging, self.run.settings.batch_bytes, tee, self.observer.rows)
+        tees = [self.file.tee] if self.file else []
+        with (
+            _timed(self.report, "seconds_loading"),
+            summing(snapshot, self.run.warehouse, self.run.verify.level) as sums,
+        ):
+            loaded = transfer(snapshot, staging, self.run.settings.batch_bytes, [*tees, *sums.tees], self.observer.rows)
             self.report.rows_read, self.report.bytes_read = loaded.rows, loaded.bytes
             self.observer.step(Step.STAGED)
-            digest = summing.result()
-        self.report.rows_source = digest.rows
+            digest = sums.digest()
+        self.report.rows_source = sums.rows()
         if loaded.rows != self.report.rows_source:
             raise SourceChanged(
                 f"{self.table.name} {self.span.name}: {loaded.rows:,} rows were loaded,"
@@ -241,12 +244,12 @@ class _Replication:
         self.lock.assert_held()
         self.observer.step(Step.COMMITTING)
 
-    def _verify(self, digest: Digest) -> None:
+    def _verify(self, digest: Digest, portable: bool) -> None:
         if self.run.verify is Verify.NONE:
             return
         self.observer.step(Step.VERIFYING)
         with _timed(self.report, "seconds_verifying"):
-            copy = self.run.warehouse.digest(self.table, self.span, self.run.verify.level)
+            copy = self.run.warehouse.digest(self.table, self.span, self.run.verify.level, portable=portable)
         if days := digest.differing(copy):
             named = ", ".join(str(day or "undated") for day in days[:5])
             raise SourceChanged(f"{self.table.name} {self.span.name}: source and warehouse differ on {named}")

@@ -8,7 +8,7 @@ from datetime import date
 from enum import StrEnum
 
 from include.catalog import Table
-from include.engines.base import Digest, Level, Snapshot, Source, Warehouse
+from include.engines.base import Digest, Level, Snapshot, Source, Warehouse, needs_portable_sums
 from include.windows import Span
 
 
@@ -52,8 +52,9 @@ def compare(source: Source, warehouse: Warehouse, table: Table, span: Span, leve
 
 
 def compare_snapshot(snapshot: Snapshot, warehouse: Warehouse, level: Level) -> Comparison:
-    """Compare what a snapshot holds with the warehouse; both servers sum at the same time."""
+    """Compare what a snapshot holds with the warehouse; both sides are summed at the same time."""
+    portable = needs_portable_sums(snapshot, warehouse)
     with ThreadPoolExecutor(max_workers=1) as pool:
-        source = pool.submit(snapshot.digest, level)
-        copy = warehouse.digest(snapshot.table, snapshot.span, level)
+        source = pool.submit(snapshot.digest, level, portable=portable)
+        copy = warehouse.digest(snapshot.table, snapshot.span, level, portable=portable)
         return Comparison(snapshot.table.name, snapshot.span.name, source.result(), copy)

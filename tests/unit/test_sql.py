@@ -16,6 +16,8 @@ from include.catalog import Table
 from include.engines.base import Level
 from include.engines.factory import replica_ddl
 from include.engines.postgres import ddl, sql
+from include.engines.staging import staging_name, staging_span
+from include.settings import Settings
 from include.windows import UNDATED, Span, Window
 from tests.unit.tables import make_table
 
@@ -233,15 +235,15 @@ def test_schemas_are_made_if_they_are_missing() -> None:
 
 @given(st.sampled_from([*TABLES, EVIL]), spans)
 def test_a_staging_table_tells_its_span_in_a_name_that_is_not_cut(table: Table, span: Span) -> None:
-    name = ddl.staging_name(table, span)
-    assert ddl.staging_span(table, name) == span
+    name = staging_name(table, span)
+    assert staging_span(table, name) == span
     assert len(name.encode()) <= 63
 
 
 @given(st.sampled_from(TABLES), spans)
 def test_no_other_table_owns_a_staging_table(table: Table, span: Span) -> None:
-    name = ddl.staging_name(table, span)
-    assert [other.name for other in TABLES if ddl.staging_span(other, name)] == [table.name]
+    name = staging_name(table, span)
+    assert [other.name for other in TABLES if staging_span(other, name)] == [table.name]
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,7 @@ def test_no_other_table_owns_a_staging_table(table: Table, span: Span) -> None:
     ],
 )
 def test_a_name_of_another_form_is_no_staging_table(name: str) -> None:
-    assert ddl.staging_span(make_table(), name) is None
+    assert staging_span(make_table(), name) is None
 
 
 @given(st.dates(), st.dates())
@@ -271,14 +273,14 @@ def test_each_month_has_a_partition_of_its_own(one: date, other: date) -> None:
 
 
 def test_no_name_of_a_replica_is_cut_by_the_server() -> None:
-    statements = replica_ddl("postgres", catalog.load())
+    statements = replica_ddl("postgres", catalog.load(), Settings())
     months = [ddl.month_partition_name(table, date.max) for table in TABLES]
     quoted = [name for statement in statements for name in re.findall(r'"([^"]+)"', statement)]
     assert [name for name in [*quoted, *months] if len(name.encode()) > 63] == []
 
 
 def test_every_described_table_gets_a_replica_that_may_be_there_already() -> None:
-    statements = replica_ddl("postgres", catalog.load())
+    statements = replica_ddl("postgres", catalog.load(), Settings())
     assert all(" IF NOT EXISTS " in statement for statement in statements)
     created = [statement.split("(")[0] for statement in statements if statement.startswith("CREATE TABLE")]
     for table in TABLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -11,6 +12,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import pgpq
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 from adbc_driver_postgresql import StatementOptions
 from psycopg import sql as pgsql
 
@@ -18,14 +20,20 @@ from include.catalog import Table
 from include.engines.arrow import arrow_schema, conform
 from include.engines.base import Loaded, OnRows
 
+log = logging.getLogger(__name__)
 
-def read(uri: str, snapshot: str, query: str, table: Table, batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Return the rows of a query inside an exported snapshot as batches of the catalog's types."""
+#: Characters of a time with six digits of a second.
+_SIX_DIGITS = {"datetime2": 26, "time": 15}
+
+
+def read(uri: str, snapshot: str | None, query: str, table: Table, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Return the rows of a query, in an exported snapshot if one is named, as batches of the catalog's types."""
     schema = arrow_schema(table)
     options = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(batch_bytes)}
     with closing(adbc.connect(uri)) as connection, connection.cursor(adbc_stmt_kwargs=options) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+        if snapshot:
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
         cursor.execute(query)
         for batch in cursor.fetch_record_batch():
             yield conform(batch, schema)
@@ -40,22 +48,66 @@ def write(
 ) -> Loaded:
     """Write batches through a COPY statement; none of the rows stays if an error is raised."""
     identifiers = [place for place, type_ in enumerate(table.columns.values()) if type_.base == "uniqueidentifier"]
+    times = _seven_digit_times(table)
     schema = arrow_schema(table)
     for place in identifiers:
         schema = schema.set(place, schema.field(place).with_type(pa.binary()))
+    for place, base in times.items():
+        schema = schema.set(place, schema.field(place).with_type(_TIME_TYPES[base]))
     encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
     rows = size = 0
     with session.cursor() as cursor:
         with cursor.copy(copy) as target:
             target.write(encoder.write_header())
             for batch in batches:
-                data = encoder.write_batch(_with_bytes(batch, identifiers))
+                data = encoder.write_batch(_with_times(_with_bytes(batch, identifiers), times))
                 target.write(data)
                 rows += batch.num_rows
                 size += len(data)
                 on_rows(rows, size)
             target.write(encoder.finish())
         return Loaded(cursor.rowcount, size)
+
+
+def without_seventh_digits(batches: Iterator[pa.RecordBatch], table: Table) -> Iterator[pa.RecordBatch]:
+    """Return the batches with a 0 in the place of the seventh digit of a second, and log how many were another."""
+    times = _seven_digit_times(table)
+    if not times:
+        yield from batches
+        return
+    lost = dict.fromkeys(times, 0)
+    for batch in batches:
+        for place, base in times.items():
+            column, end = batch.column(place), _SIX_DIGITS[base]
+            last = pc.utf8_slice_codeunits(column, end, end + 1)
+            lost[place] += pc.sum(pc.not_equal(last, "0")).as_py() or 0
+            kept = pc.binary_join_element_wise(pc.utf8_slice_codeunits(column, 0, end), "0", "")
+            batch = batch.set_column(place, batch.schema.field(place), kept)
+        yield batch
+    names = list(table.columns)
+    for place, count in lost.items():
+        if count:
+            log.warning("%s.%s: the 7th digit of the second of %s values was cut off", table.name, names[place], count)
+
+
+_TIME_TYPES = {"datetime2": pa.timestamp("us"), "time": pa.time64("us")}
+
+
+def _seven_digit_times(table: Table) -> dict[int, str]:
+    """Return the place and the base type of each column of times that Arrow holds as text."""
+    columns = enumerate(table.columns.values())
+    return {place: type_.base for place, type_ in columns if type_.is_exact_only_as_text and type_.base in _TIME_TYPES}
+
+
+def _with_times(batch: pa.RecordBatch, times: dict[int, str]) -> pa.RecordBatch:
+    """Return the batch with times in the place of their text."""
+    for place, base in times.items():
+        text = pc.utf8_slice_codeunits(batch.column(place), 0, _SIX_DIGITS[base])
+        if base == "time":
+            text = pc.binary_join_element_wise("1970-01-01", text, " ")
+        values = text.cast(pa.timestamp("us")).cast(_TIME_TYPES[base])
+        batch = batch.set_column(place, batch.schema.field(place).with_type(_TIME_TYPES[base]), values)
+    return batch
 
 
 def _with_bytes(batch: pa.RecordBatch, identifiers: list[int]) -> pa.RecordBatch:

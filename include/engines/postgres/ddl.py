@@ -12,12 +12,11 @@ from datetime import date
 
 from psycopg import sql
 
-from include.catalog import Table
+from include.catalog import Catalog, Table
 from include.engines.postgres.sql import Query, names, target_name
 from include.engines.postgres.types import postgres_type
-from include.windows import Span, Undated, Window
-
-STAGING_SCHEMA = "staging"
+from include.engines.staging import STAGING_SCHEMA, digits, staging_name
+from include.windows import Span, Window
 
 _SPAN_CHECK = "span"
 
@@ -34,28 +33,16 @@ def default_partition(table: Table) -> sql.Identifier:
 
 def month_partition_name(table: Table, month: date) -> str:
     """Return the unqualified name of a month's partition."""
-    return f"{table.target_table}_{_digits(month)[:6]}"
+    return f"{table.target_table}_{digits(month)[:6]}"
 
 
-def staging_name(table: Table, span: Span) -> str:
-    """Return the unqualified name of a span's staging table; ``staging_span`` reads it back."""
-    suffix = span.name if isinstance(span, Undated) else f"{_digits(span.start)}_{_digits(span.end)}"
-    return f"{table.target_table}__{suffix}"
-
-
-def staging_span(table: Table, name: str) -> Span | None:
-    """Return the span of a staging table's name, None if it is not one of this table's."""
-    prefix = f"{table.target_table}__"
-    if not name.startswith(prefix):
-        return None
-    suffix = name.removeprefix(prefix)
-    if suffix == Undated().name:
-        return Undated()
-    try:
-        start, end = suffix.split("_")
-        return Window(date.fromisoformat(start), date.fromisoformat(end))
-    except ValueError:
-        return None
+def replica_ddl(catalog: Catalog) -> list[str]:
+    """Return the statements that make every replica table that is missing; those with a date are partitioned."""
+    tables = [table for table in catalog if table.columns]
+    schemas = dict.fromkeys(table.target_schema for table in tables)
+    statements = [statement for schema in schemas for statement in create_schemas(schema)]
+    statements += [statement for table in tables for statement in create_replica(table)]
+    return [statement.as_string() for statement in statements]
 
 
 def create_schemas(target_schema: str) -> list[Query]:
@@ -127,11 +114,6 @@ def attach(table: Table, month: Window, partition: sql.Identifier) -> list[Query
         ),
         sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(partition, sql.Identifier(_SPAN_CHECK)),
     ]
-
-
-def _digits(day: date) -> str:
-    """Return the eight digits of a day; ``%Y`` would not pad an early year."""
-    return day.isoformat().replace("-", "")
 
 
 def _span_check(table: Table, span: Window, relation: sql.Identifier) -> Query:

@@ -13,7 +13,7 @@ from include.engines.postgres import sql
 from include.windows import Span
 
 #: How PostgreSQL's sums are made: other servers cannot repeat it, so their sums are not compared with it.
-_CHECKSUM_METHOD = "postgres-column-hash"
+CHECKSUM_METHOD = "postgres-column-hash"
 
 
 def run_digest(
@@ -25,5 +25,5 @@ def run_digest(
     connection.execute("SET LOCAL parallel_setup_cost = 0")
     connection.execute("SET LOCAL enable_sort = off")
     rows = connection.execute(sql.digest(table, relation, span, level)).fetchall()
-    method = _CHECKSUM_METHOD if level is Level.CHECKSUM else level.value
+    method = CHECKSUM_METHOD if level is Level.CHECKSUM else level.value
     return Digest(method, {day: DaySum(int(count), int(total)) for day, count, total in rows})

@@ -19,6 +19,7 @@ from psycopg import sql as pgsql
 from include.catalog import Table
 from include.engines.base import Published
 from include.engines.postgres import ddl, sql
+from include.engines.staging import STAGING_SCHEMA, staging_name
 from include.windows import Span, Undated, Window
 
 _PARTITIONS = """
@@ -46,7 +47,7 @@ class Publication:
     @property
     def staging(self) -> pgsql.Identifier:
         """The staging table."""
-        return pgsql.Identifier(ddl.STAGING_SCHEMA, ddl.staging_name(self.table, self.span))
+        return pgsql.Identifier(STAGING_SCHEMA, staging_name(self.table, self.span))
 
     @property
     def target(self) -> pgsql.Identifier:
@@ -95,7 +96,7 @@ class Publication:
                 ddl.default_partition(self.table), sql.in_span(self.table, month)
             )
         )
-        staged = pgsql.Identifier(self.table.target_schema, ddl.staging_name(self.table, month))
+        staged = pgsql.Identifier(self.table.target_schema, staging_name(self.table, month))
         self._execute(
             pgsql.SQL("ALTER TABLE {} SET SCHEMA {}").format(self.staging, pgsql.Identifier(self.table.target_schema))
         )

@@ -16,9 +16,10 @@ from include.connections import Connection
 from include.engines.base import Digest, Level
 from include.engines.postgres import sql
 from include.engines.postgres.connect import connect, conninfo
-from include.engines.postgres.digests import run_digest
+from include.engines.postgres.digests import CHECKSUM_METHOD, run_digest
 from include.engines.postgres.errors import translated
 from include.engines.postgres.types import sql_type
+from include.engines.rowsums import sum_rows
 from include.errors import SchemaMismatch
 from include.windows import Span
 
@@ -39,6 +40,7 @@ class PostgresSource:
 
     connection: Connection
     application: str = "retail-sync"
+    batch_bytes: int = 4 * 1024 * 1024
 
     def columns(self, table: Table) -> list[str] | None:
         """Return the names of the columns that the database has now, None without the table."""
@@ -110,8 +112,15 @@ class PostgresSnapshot:
         """The query for the rows, in the catalog's columns."""
         return sql.select(self.table, sql.source_name(self.table), self.span)
 
-    def digest(self, level: Level) -> Digest:
+    @property
+    def own_checksum(self) -> str:
+        """The method by which PostgreSQL sums rows itself."""
+        return CHECKSUM_METHOD
+
+    def digest(self, level: Level, *, portable: bool = False) -> Digest:
         """Return the rows' digest; may be called from another thread while rows are streamed."""
+        if portable and level is Level.CHECKSUM:
+            return sum_rows(self.table, self.batches(self.source.batch_bytes))
         with (
             translated(f"{self.table.name} {self.span.name}: comparing the source"),
             self.source.open_session() as session,

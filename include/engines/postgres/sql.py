@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from include.catalog import Table
+from include.catalog import SqlType, Table
 from include.engines.base import Level
 from include.windows import Span, Undated
 
 Query = sql.Composed
+
+#: A zoned time of PostgreSQL and an ISO text both become ISO text with hours and minutes of offset.
+_ZONED = "regexp_replace({}::text, '([+-][0-9]{{2}})$', ' \\1:00')"
 
 #: ADBC decodes a numeric to text anyway, four times slower than the server writes it, and a uuid to bytes.
 _READ_AS_TEXT = ("decimal", "money", "smallmoney", "uniqueidentifier")
@@ -73,16 +76,30 @@ def in_span(table: Table, span: Span) -> Query:
 
 def select(table: Table, relation: sql.Composable, span: Span) -> Query:
     """Return the query for the rows of a span, in the catalog's order of columns."""
-    return sql.SQL("SELECT {} FROM {} WHERE {}").format(names(list(table.columns)), relation, in_span(table, span))
+    columns = sql.SQL(", ").join(_value(name, type_) for name, type_ in table.columns.items())
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(columns, relation, in_span(table, span))
 
 
 def select_for_arrow(table: Table, relation: sql.Composable, span: Span) -> Query:
-    """Return the query for the rows of a span with decimals and identifiers as text."""
-    columns = [
-        sql.SQL("{}::text" if type_.base in _READ_AS_TEXT else "{}").format(sql.Identifier(name))
-        for name, type_ in table.columns.items()
-    ]
+    """Return the query for the rows of a span with decimals, identifiers and what is exact only as text as text."""
+    columns = [_arrow_value(name, type_) for name, type_ in table.columns.items()]
     return sql.SQL("SELECT {} FROM {} WHERE {}").format(sql.SQL(", ").join(columns), relation, in_span(table, span))
+
+
+def _value(name: str, type_: SqlType) -> Query:
+    """Return the expression of a column as the warehouse keeps it."""
+    return sql.SQL(_ZONED if type_.base == "datetimeoffset" else "{}").format(sql.Identifier(name))
+
+
+def _arrow_value(name: str, type_: SqlType) -> Query:
+    column = sql.Identifier(name)
+    if type_.base in _READ_AS_TEXT:
+        return sql.SQL("{}::text").format(column)
+    if type_.base == "datetime2" and type_.is_exact_only_as_text:
+        return sql.SQL("to_char({}, 'YYYY-MM-DD HH24:MI:SS.US') || '0'").format(column)
+    if type_.base == "time" and type_.is_exact_only_as_text:
+        return sql.SQL("to_char({}::interval, 'HH24:MI:SS.US') || '0'").format(column)
+    return _value(name, type_)
 
 
 def digest(table: Table, relation: sql.Composable, span: Span, level: Level) -> Query:
@@ -117,13 +134,14 @@ def _row_hash(table: Table) -> Query:
     """
     alone, together = [], []
     for place, (name, type_) in enumerate(table.columns.items()):
-        function = "hashtextextended" if type_.is_text else _HASHES.get(type_.base)
+        as_text = type_.is_text or type_.base == "datetimeoffset"
+        function = "hashtextextended" if as_text else _HASHES.get(type_.base)
         if function is None:
             together.append(name)
             continue
         alone.append(
             sql.SQL("coalesce({function}({column}, {place}), {place})").format(
-                function=sql.Identifier(function), column=sql.Identifier(name), place=sql.Literal(place)
+                function=sql.Identifier(function), column=_value(name, type_), place=sql.Literal(place)
             )
         )
     if together:

@@ -28,8 +28,10 @@ _PLAIN = {
     "varbinary": "bytea",
     "uniqueidentifier": "uuid",
     "rowversion": "bytea",
+    # timestamptz would forget the offset; the text casts to it
+    "datetimeoffset": "varchar(34)",
 }
-_TIMES = {"time": "time", "datetime2": "timestamp", "datetimeoffset": "timestamptz"}
+_TIMES = {"time": "time", "datetime2": "timestamp"}
 
 
 def postgres_type(type_: SqlType) -> str:

@@ -17,10 +17,12 @@ from include.catalog import Table
 from include.connections import Connection
 from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
 from include.engines.postgres import ddl, sql
-from include.engines.postgres.connect import connect, sqlalchemy_engine
-from include.engines.postgres.digests import run_digest
+from include.engines.postgres.connect import connect, conninfo, sqlalchemy_engine
+from include.engines.postgres.digests import CHECKSUM_METHOD, run_digest
 from include.engines.postgres.errors import translated
 from include.engines.postgres.publish import Publication
+from include.engines.rowsums import sum_rows
+from include.engines.staging import STAGING_SCHEMA, staging_name, staging_span
 from include.errors import LockTimeout
 from include.settings import Settings
 from include.windows import Span
@@ -84,23 +86,38 @@ class PostgresWarehouse:
                     raise LockTimeout(f"{error}; held by {self._blockers(table)}") from error
                 time.sleep(min(self.settings.publish_lock_wait, 1.0))
 
-    def digest(self, table: Table, span: Span, level: Level) -> Digest:
+    @property
+    def own_checksum(self) -> str:
+        """The method by which PostgreSQL sums rows itself."""
+        return CHECKSUM_METHOD
+
+    def digest(self, table: Table, span: Span, level: Level, *, portable: bool = False) -> Digest:
         """Return the digest of a span of the copy."""
+        if portable and level is Level.CHECKSUM:
+            return sum_rows(table, self._batches(table, span))
         with translated(f"{table.name} {span.name}: comparing the warehouse"), self.open_session() as session:
             return run_digest(session, table, sql.target_name(table), span, level)
+
+    def _batches(self, table: Table, span: Span) -> Iterator[pa.RecordBatch]:
+        from include.engines.postgres import arrow
+
+        uri = conninfo(self.connection, self.application)
+        query = sql.select_for_arrow(table, sql.target_name(table), span).as_string()
+        with translated(f"{table.name} {span.name}: comparing the warehouse"):
+            yield from arrow.read(uri, None, query, table, self.settings.batch_bytes)
 
     def dead_staging(self, table: Table) -> list[Span]:
         """Return the spans of which a staging table is there."""
         with translated(f"{table.name}: looking for staging tables"), self.open_session() as session:
             pattern = table.target_table.replace("_", r"\_") + r"\_\_%"
-            names = session.execute(_STAGING_TABLES, (ddl.STAGING_SCHEMA, pattern)).fetchall()
-        spans = (ddl.staging_span(table, name) for (name,) in names)
+            names = session.execute(_STAGING_TABLES, (STAGING_SCHEMA, pattern)).fetchall()
+        spans = (staging_span(table, name) for (name,) in names)
         return [span for span in spans if span is not None]
 
     def drop_staging(self, table: Table, span: Span) -> None:
         """Remove a span's staging table if it is there."""
         with translated(f"{table.name} {span.name}: dropping its staging table"), self.open_session() as session:
-            name = pgsql.Identifier(ddl.STAGING_SCHEMA, ddl.staging_name(table, span))
+            name = pgsql.Identifier(STAGING_SCHEMA, staging_name(table, span))
             session.execute(pgsql.SQL("DROP TABLE IF EXISTS {}").format(name))
             session.commit()
 
@@ -139,6 +156,12 @@ class PostgresStaging:
     warehouse: PostgresWarehouse
     rows: int = 0
 
+    def as_kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Return the batches with times of six digits; how many had a seventh is logged."""
+        from include.engines.postgres import arrow
+
+        return arrow.without_seventh_digits(batches, self.table)
+
     def load(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> Loaded:
         """Write all batches, or nothing."""
         from include.engines.postgres import arrow
@@ -152,7 +175,7 @@ class PostgresStaging:
         FREEZE marks the rows visible for everybody as they are written: no second pass over
         them later, and a reader in an older snapshot sees the new month, not an empty one.
         """
-        relation = pgsql.Identifier(ddl.STAGING_SCHEMA, ddl.staging_name(self.table, self.span))
+        relation = pgsql.Identifier(STAGING_SCHEMA, staging_name(self.table, self.span))
         copy = pgsql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
             relation, sql.names(list(self.table.columns))
         )
