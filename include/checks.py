@@ -10,14 +10,19 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from include import catalog, locks, migrations
-from include.connections import Connection, embedded_environment, find
+from include.connections import Connection, Kind, embedded_environment, find
 from include.engines.factory import source_of, warehouse_of
 from include.errors import RetailSyncError
 from include.settings import Settings
 
 _AIRFLOW_TIMEOUT_SECONDS = 60
+_MAY_CREATE: dict[Kind, str] = {
+    "postgres": "GRANT CREATE ON DATABASE {database} TO {user}",
+    "mssql": "GRANT CREATE TABLE, CREATE SCHEMA TO [{user}]",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def _source(settings: Settings) -> list[Finding]:
     source = source_of(connection)
     facts = source.check()
     findings = [Finding(connection.id, True, f"{connection}: {facts['version']}, user {facts['user']}")]
-    replica = "a read-only replica" if facts["replica"] else "a primary; it is only read, in read-only transactions"
+    replica = "a read-only replica" if facts["replica"] else "a primary; it is only read"
     findings.append(Finding(f"{connection.id}: role", True, replica))
     absent = [table for table in catalog.load() if source.columns(table) is None]
     if required := [table.name for table in absent if not table.optional]:
@@ -71,14 +76,28 @@ def _warehouse(settings: Settings) -> list[Finding]:
     if facts["replica"]:
         findings.append(Finding(f"{connection.id}: role", False, "a read-only replica", "connect to the primary"))
     if not facts["may_create"]:
-        remedy = f"GRANT CREATE ON DATABASE {connection.database} TO {facts['user']}"
-        findings.append(Finding(f"{connection.id}: rights", False, "may not create schemas", remedy))
+        remedy = _MAY_CREATE[connection.kind].format(database=connection.database, user=facts["user"])
+        findings.append(Finding(f"{connection.id}: rights", False, "may not create tables and schemas", remedy))
+    findings += _collation(settings, connection, facts)
     findings.append(_migrated("warehouse", connection))
     if missing := migrations.missing_replicas(connection, catalog.load()):
         findings.append(
             Finding(f"{connection.id}: tables", False, f"missing: {', '.join(missing)}", "python -m include migrate")
         )
     return findings
+
+
+def _collation(settings: Settings, connection: Connection, facts: dict[str, Any]) -> list[Finding]:
+    """Two SQL Servers with code pages that differ cannot hold the same text in a varchar."""
+    source = find(settings.source_connection, settings.local_dir)
+    if source.kind != "mssql" or connection.kind != "mssql":
+        return []
+    there = source_of(source).check()["collation"]
+    found = f"{facts['collation']}, the source has {there}"
+    remedy = (
+        "" if there == facts["collation"] else f"ALTER DATABASE {connection.database} COLLATE {there}, before migrate"
+    )
+    return [Finding(f"{connection.id}: collation", not remedy, found, remedy)]
 
 
 def _control(settings: Settings) -> list[Finding]:

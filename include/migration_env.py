@@ -8,7 +8,7 @@ from alembic import context
 def run() -> None:
     """Run the migrations of the current Alembic context."""
     attributes = context.config.attributes
-    options = {"version_table": attributes["version_table"], "version_table_schema": "public"}
+    options = {name: attributes[name] for name in ("version_table", "version_table_schema")}
     if context.is_offline_mode():
         context.configure(dialect_name=attributes["dialect"], literal_binds=True, **options)
     else:

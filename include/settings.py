@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from include.windows import Window
 
 PROJECT_ROOT = Path(__file__).parent.parent
 
@@ -48,6 +51,10 @@ class Settings(BaseSettings):
     publish_wait: Annotated[float, Field(ge=0)] = 600.0
     """How long a publish goes on trying, in all."""
 
+    partition_from: date | None = None
+    partition_to: date | None = None
+    """First and last day of the months by which new replicas in SQL Server are partitioned; neither: they are not."""
+
     progress_every: Annotated[float, Field(gt=0)] = 5.0
     """How often rows and rate are logged while a window is read."""
 
@@ -65,6 +72,20 @@ class Settings(BaseSettings):
         except (KeyError, OSError, ValueError):
             raise ValueError(f"no timezone: {name!r}") from None
         return name
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.partition_from is None) != (self.partition_to is None):
+            raise ValueError("partition_from, partition_to: give both, or neither")
+        return self
+
+    @property
+    def partitioned(self) -> Window | None:
+        """The months by which new replicas in SQL Server are partitioned."""
+        if self.partition_from is None or self.partition_to is None:
+            return None
+        first, last = Window.of_month(self.partition_from), Window.of_month(self.partition_to)
+        return Window(first.start, last.end)
 
     @property
     def zone(self) -> ZoneInfo:

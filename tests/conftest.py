@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).parent.parent
 _HOME = tempfile.mkdtemp(prefix="retail-sync-airflow-")
@@ -23,3 +24,12 @@ os.environ.update(
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
 )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say it loudly when the suite did not run against SQL Server."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if count := sum("RETAIL_SYNC_TEST_MSSQL" in str(report.longrepr) for report in skipped):
+        terminalreporter.section("NOT TESTED AGAINST SQL SERVER", yellow=True, bold=True)
+        terminalreporter.line(f"{count} tests were skipped: RETAIL_SYNC_TEST_MSSQL names no server.")
+        terminalreporter.line("`docker compose --profile mssql up -d mssql` starts one, `make test-mssql` runs them.")

@@ -6,6 +6,7 @@ from alembic import context, op
 
 from include.catalog import load
 from include.engines.factory import kind_of_dialect, replica_ddl
+from include.settings import Settings
 
 revision = "100"
 down_revision = None
@@ -14,7 +15,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    for statement in replica_ddl(kind_of_dialect(context.get_context().dialect.name), load()):
+    kind = kind_of_dialect(context.get_context().dialect.name)
+    for statement in replica_ddl(kind, load(), Settings()):
         op.execute(statement)
 
 

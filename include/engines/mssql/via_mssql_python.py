@@ -1,0 +1,137 @@
+"""mssql-python: Arrow out of the server by ODBC, and into it by a bulk copy of its own session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from include.connections import Connection
+from include.engines.mssql.connect import login_timeout, odbc_string, query_timeout
+from include.engines.mssql.errors import translated, translation
+from include.engines.mssql.odbc import lacking
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class MssqlPythonSession:
+    """A session of mssql-python."""
+
+    connection: Any
+
+    def fetch(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, *values)
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def execute(self, statement: str, *values: Any) -> int:
+        """Run a statement; returns the rows it changed, -1 if the server does not say."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, *values)
+            return int(cursor.rowcount)
+
+    def batches(
+        self, query: str, values: Sequence[Any], batch_rows: int, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Return the rows of a query as batches of the schema."""
+        from include.engines.arrow import conform
+
+        with self.connection.cursor() as cursor:
+            cursor.execute(query, *values)
+            for batch in cursor.arrow_reader(batch_rows):
+                yield conform(batch, schema)
+
+    def commit(self) -> None:
+        """Commit."""
+        self.connection.commit()
+
+    def close(self) -> None:
+        """Close the session; raises nothing."""
+        with suppress(Exception):
+            self.connection.rollback()
+        with suppress(Exception):
+            self.connection.close()
+
+
+class MssqlPythonDriver:
+    """Opens sessions of mssql-python, and bulk-copies."""
+
+    name = "mssql-python"
+
+    def open(self, connection: Connection, application: str, *, read_only: bool) -> MssqlPythonSession:
+        """Open a session."""
+        return MssqlPythonSession(_connect(connection, application, read_only=read_only))
+
+    def load(
+        self,
+        connection: Connection,
+        application: str,
+        table: str,
+        columns: Sequence[str],
+        batches: Iterator[pa.RecordBatch],
+    ) -> int:
+        """
+        Bulk-copy batches into a table; returns the rows that the server says it copied.
+
+        What the batches raise is raised here, not what the copy makes of it.
+        """
+        import pyarrow as pa
+
+        first = next(batches, None)
+        if first is None:
+            return 0
+        raised: list[Exception] = []
+
+        def watched() -> Iterator[pa.RecordBatch]:
+            try:
+                yield first
+                yield from batches
+            except Exception as error:
+                raised.append(error)
+                raise
+
+        reader = pa.RecordBatchReader.from_batches(first.schema, watched())
+        session = _connect(connection, application, read_only=False)
+        doing = f"copying into {table}"
+        try:
+            with session.cursor() as cursor:
+                done = cursor.bulkcopy_arrow(
+                    table, reader, timeout=0, table_lock=True, keep_nulls=True, column_mappings=list(columns)
+                )
+        except BaseException as error:
+            if raised:
+                raise raised[0] from None
+            # a panic of the Rust below is no Exception
+            if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":
+                raise translation(doing, error) from None
+            raise
+        finally:
+            with suppress(Exception):
+                session.close()
+        return int(done["rows_copied"])
+
+
+def _connect(connection: Connection, application: str, *, read_only: bool) -> Any:
+    driver = _module()
+    text = odbc_string(connection, application, read_only=read_only)
+    with translated(f"connecting to {connection}"):
+        session = driver.connect(text, autocommit=False, timeout=login_timeout(connection))
+    session.timeout = query_timeout(connection)
+    return session
+
+
+@cache
+def _module() -> ModuleType:
+    try:
+        import mssql_python
+    except ImportError as error:
+        raise lacking(str(error)) from None
+    # a session that is handed out again would keep isolation level and settings
+    mssql_python.pooling(enabled=False)
+    return mssql_python

@@ -1,0 +1,127 @@
+"""pyodbc: the way where mssql-python cannot be installed; slower, with the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.connections import Connection
+from include.engines.mssql.connect import connect
+from include.engines.mssql.odbc import load_pyodbc
+from include.errors import ValueDoesNotFit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyodbc
+
+_ROWS_AT_ONCE = 1000
+_TIME_TEXT = 34
+
+
+@dataclass(frozen=True)
+class PyodbcSession:
+    """A session of pyodbc."""
+
+    connection: pyodbc.Connection
+
+    def fetch(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        return [tuple(row) for row in self.connection.execute(statement, *values).fetchall()]
+
+    def execute(self, statement: str, *values: Any) -> int:
+        """Run a statement; returns the rows it changed, -1 if the server does not say."""
+        return int(self.connection.execute(statement, *values).rowcount)
+
+    def batches(
+        self, query: str, values: Sequence[Any], batch_rows: int, schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Return the rows of a query as batches of the schema."""
+        import pyarrow as pa
+
+        cursor = self.connection.execute(query, *values)
+        try:
+            while rows := cursor.fetchmany(batch_rows):
+                columns = [_array(field, values) for field, values in zip(schema, zip(*rows, strict=True), strict=True)]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        finally:
+            cursor.close()
+
+    def commit(self) -> None:
+        """Commit."""
+        self.connection.commit()
+
+    def close(self) -> None:
+        """Close the session; raises nothing."""
+        with suppress(Exception):
+            self.connection.rollback()
+        with suppress(Exception):
+            self.connection.close()
+
+
+class PyodbcDriver:
+    """Opens sessions of pyodbc, and loads by INSERT."""
+
+    name = "pyodbc"
+
+    def open(self, connection: Connection, application: str, *, read_only: bool) -> PyodbcSession:
+        """Open a session."""
+        return PyodbcSession(connect(connection, application, read_only=read_only))
+
+    def load(
+        self,
+        connection: Connection,
+        application: str,
+        table: str,
+        columns: Sequence[str],
+        batches: Iterator[pa.RecordBatch],
+    ) -> int:
+        """Insert batches in one transaction; returns how many rows were inserted."""
+        from include.engines.mssql.sql import names
+
+        marks = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {table} ({names(columns)}) VALUES ({marks})"
+        copied = 0
+        session = PyodbcSession(connect(connection, application))
+        try:
+            cursor = session.connection.cursor()
+            cursor.fast_executemany = True
+            for batch in batches:
+                cursor.setinputsizes(_input_sizes(batch.schema))
+                for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                    rows = _rows(batch.slice(start, _ROWS_AT_ONCE))
+                    cursor.executemany(statement, rows)
+                    copied += len(rows)
+            session.commit()
+        finally:
+            session.close()
+        return copied
+
+
+def _array(field: pa.Field, values: Sequence[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        raise ValueDoesNotFit(f"column {field.name}: a value is no {field.type}") from None
+
+
+def _rows(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
+    """Return the rows; times as text, since pyodbc would cut their fractions off."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [
+        pc.cast(column, pa.string()).to_pylist() if pa.types.is_time(column.type) else column.to_pylist()
+        for column in batch.columns
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _input_sizes(schema: pa.Schema) -> list[Any]:
+    import pyarrow as pa
+
+    text = (load_pyodbc().SQL_WVARCHAR, _TIME_TEXT, 0)
+    return [text if pa.types.is_time(field.type) else None for field in schema]

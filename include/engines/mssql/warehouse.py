@@ -1,0 +1,220 @@
+"""Write the copy into a SQL Server warehouse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from include.catalog import Table
+from include.connections import Connection
+from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
+from include.engines.fit import fitting
+from include.engines.mssql import ddl, sql
+from include.engines.mssql.connect import sqlalchemy_engine
+from include.engines.mssql.drivers import driver_for
+from include.engines.mssql.errors import translated
+from include.engines.mssql.features import QUESTION, Features
+from include.engines.mssql.publish import Publication
+from include.engines.mssql.source import digest
+from include.engines.staging import staging_span
+from include.errors import LockTimeout, RetailSyncError, TransientError
+from include.settings import Settings
+from include.windows import Span
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from include.engines.mssql.drivers import Session
+
+RIGHTS = "SELECT HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'CREATE TABLE')"
+
+
+@dataclass(frozen=True)
+class MssqlWarehouse:
+    """A SQL Server database that holds the copy."""
+
+    connection: Connection
+    application: str = "retail-sync"
+    settings: Settings = field(default_factory=Settings)
+
+    def metadata(self) -> sa.Engine:
+        """Return an engine for the project's own tables; each connection commits by itself."""
+        return self._engine().execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def staging(self, table: Table, span: Span) -> Iterator[MssqlStaging]:
+        """Open the staging table of a span; what was not published is dropped at the end."""
+        staging = MssqlStaging(table, span, self)
+        try:
+            yield staging
+        except Exception:
+            self.drop_staging(table, span)
+            raise
+
+    def publish(
+        self, staging: Staging, record: Callable[[Published], sa.Update], before_commit: Callable[[], None]
+    ) -> Published:
+        """
+        Replace the span by the staging table's rows in one transaction.
+
+        Steps back whenever readers hold it up for ``publish_lock_wait``, so that others can
+        pass, and tries again for ``publish_wait``.
+        """
+        assert isinstance(staging, MssqlStaging)
+        table, span = staging.table, staging.span
+        deadline = time.monotonic() + self.settings.publish_wait
+        while True:
+            try:
+                with named(f"{table.name} {span.name}: publishing"), self.begin() as session:
+                    features = Features.of(tuple(session.exec_driver_sql(QUESTION).one()))
+                    publication = Publication(
+                        session, table, span, staging.rows, features.partitions, staging.not_ascii
+                    )
+                    published = publication.run(self.settings.publish_lock_wait)
+                    session.execute(record(published))
+                    before_commit()
+            except LockTimeout:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(min(self.settings.publish_lock_wait, 1.0))
+            else:
+                return published
+
+    @property
+    def own_checksum(self) -> None:
+        """T-SQL has no checksum of a row that all its engines share and that is worth the name."""
+        return
+
+    def digest(self, table: Table, span: Span, level: Level, *, portable: bool = True) -> Digest:  # noqa: ARG002
+        """Return the digest of a span of the copy."""
+        doing = f"{table.name} {span.name}: comparing the warehouse"
+        with self._open_session() as session:
+            return digest(session, table, sql.target_name(table), span, level, doing, self.settings.batch_bytes)
+
+    def dead_staging(self, table: Table) -> list[Span]:
+        """Return the spans of which a staging table is there."""
+        with named(f"{table.name}: looking for staging tables"), self.begin() as session:
+            found = session.exec_driver_sql(*ddl.staging_tables(table)).scalars().all()
+        spans = (staging_span(table, name) for name in found)
+        return [span for span in spans if span is not None]
+
+    def drop_staging(self, table: Table, span: Span) -> None:
+        """Remove a span's staging table if it is there."""
+        with named(f"{table.name} {span.name}: dropping its staging table"), self.begin() as session:
+            session.exec_driver_sql(ddl.drop_staging(table, span))
+
+    def check(self) -> dict[str, Any]:
+        """Return version and rights; raises if the server cannot be reached."""
+        with named(f"checking {self.connection}"), self.begin() as session:
+            features = Features.of(tuple(session.exec_driver_sql(QUESTION).one()))
+            may_create = session.exec_driver_sql(RIGHTS).scalar()
+        return {
+            "version": features.name,
+            "user": features.user,
+            "may_create": may_create != 0,
+            "replica": features.read_only,
+            "collation": features.collation,
+        }
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """Open a session in a transaction: committed at the end, rolled back whole by any error."""
+        with self._engine().begin() as session:
+            session.exec_driver_sql("SET XACT_ABORT ON")
+            yield session
+
+    def _engine(self) -> sa.Engine:
+        return sqlalchemy_engine(self.connection, self.application)
+
+    @contextmanager
+    def _open_session(self) -> Iterator[Session]:
+        session = driver_for(self.connection).open(self.connection, self.application, read_only=False)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+@dataclass
+class MssqlStaging:
+    """A permanent heap of its own for a span: a bulk copy has its own session, so no transaction covers it."""
+
+    table: Table
+    span: Span
+    warehouse: MssqlWarehouse
+    rows: int = 0
+    not_ascii: set[str] = field(default_factory=set)
+    """Columns in which other characters than ASCII were seen."""
+
+    def as_kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Return the batches unchanged: the columns are the source's own."""
+        return batches
+
+    def load(self, batches: Iterator[pa.RecordBatch], on_rows: OnRows) -> Loaded:
+        """
+        Write all batches, or leave the staging table empty.
+
+        :raises TransientError: if the server says it copied another number of rows.
+        """
+        table, span = self.table, self.span
+        doing = f"{table.name} {span.name}: loading"
+        with named(doing), self.warehouse.begin() as session:
+            for statement in ddl.create_staging(table, span):
+                session.exec_driver_sql(statement)
+        sent = Loaded(0, 0)
+
+        def counted() -> Iterator[pa.RecordBatch]:
+            nonlocal sent
+            for batch in fitting(batches, table, span):
+                self._note_characters(batch)
+                yield batch
+                sent = Loaded(sent.rows + batch.num_rows, sent.bytes + batch.nbytes)
+                on_rows(sent.rows, sent.bytes)
+
+        connection, application = self.warehouse.connection, self.warehouse.application
+        try:
+            with translated(doing):
+                self.rows = driver_for(connection).load(
+                    connection, application, ddl.staging_table(table, span), list(table.columns), counted()
+                )
+            if self.rows != sent.rows:
+                raise TransientError(f"{doing}: {sent.rows:,} rows were sent, the server copied {self.rows:,}")  # noqa: TRY301 (emptied below)
+        except Exception:
+            self._empty()
+            raise
+        return sent
+
+    def _note_characters(self, batch: pa.RecordBatch) -> None:
+        import pyarrow.compute as pc
+
+        texts = (name for name, type_ in self.table.columns.items() if type_.is_text)
+        for name in texts:
+            if name not in self.not_ascii:
+                ascii_only = pc.all(pc.string_is_ascii(batch.column(name)), min_count=0)
+                if not ascii_only.as_py():
+                    self.not_ascii.add(name)
+
+    def _empty(self) -> None:
+        """Take back what a broken bulk copy has sent; where that fails too, the next run drops the table."""
+        try:
+            with self.warehouse.begin() as session:
+                session.exec_driver_sql(ddl.empty_staging(self.table, self.span))
+        except RetailSyncError:
+            return
+
+
+@contextmanager
+def named(doing: str) -> Iterator[None]:
+    """Put what was tried before the message of what went wrong."""
+    try:
+        with translated(doing):
+            yield
+    except RetailSyncError as error:
+        if str(error).startswith(doing):
+            raise
+        raise type(error)(f"{doing}: {error}") from None
