@@ -1,0 +1,153 @@
+"""What the drivers were recorded to say, as errors of this project: class, remedy, and nothing of a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mssql_python.exceptions
+import pytest
+
+from include.engines.mssql.errors import translated, translation
+from include.errors import (
+    AccessDenied,
+    ConnectionLost,
+    DatabaseBusy,
+    LockTimeout,
+    PermanentError,
+    RetailSyncError,
+    SchemaMismatch,
+    TransientError,
+    ValueDoesNotFit,
+)
+
+_ODBC = "[ODBC Driver 18 for SQL Server]"
+_DRIVER = f"[Microsoft]{_ODBC}"
+
+
+def odbc(sqlstate: str, text: str, number: int | None, function: str = "SQLExecDirectW", server: bool = True) -> Any:
+    """Return an error as pyodbc raises it: the SQLSTATE, and the messages with number and function behind."""
+    origin = f"[{sqlstate}] {_DRIVER}{'[SQL Server]' if server else ''}"
+    kind = type("Error", (Exception,), {"__module__": "pyodbc"})
+    return kind(sqlstate, f"{origin}{text} ({number}) ({function}); [01000] {_DRIVER}[SQL Server]More. (3621)")
+
+
+NUMBERED: list[tuple[str, int, str, type[RetailSyncError]]] = [
+    ("40001", 1205, "Transaction (Process ID 71) was deadlocked on lock resources with another process", DatabaseBusy),
+    ("42000", 1222, "Lock request time out period exceeded.", LockTimeout),
+    ("42000", 3960, "Snapshot isolation transaction aborted due to update conflict.", DatabaseBusy),
+    ("08S01", 10054, "TCP Provider: Error code 0x2746", ConnectionLost),
+    ("08S01", 10060, "TCP Provider: Error code 0x274C", ConnectionLost),
+    ("08001", 10061, "TCP Provider: Error code 0x274D", ConnectionLost),
+    ("08S01", 0, "Communication link failure", ConnectionLost),
+    ("HYT00", 0, "Login timeout expired", ConnectionLost),
+    ("HYT01", 0, "Connection timeout expired", ConnectionLost),
+    ("HY000", 40197, "The service has encountered an error processing your request. Please try again.", DatabaseBusy),
+    ("HY000", 40501, "The service is currently busy. Retry the request after 10 seconds.", DatabaseBusy),
+    ("HY000", 40613, "Database 'x' on server 'y' is not currently available.", ConnectionLost),
+    ("HY000", 49918, "Cannot process request. Not enough resources to process request.", DatabaseBusy),
+    ("HY000", 10928, "Resource ID: 1. The request limit for the database is 100 and has been reached.", DatabaseBusy),
+    ("42000", 9002, "The transaction log for database 'x' is full", DatabaseBusy),
+    ("23000", 547, "The INSERT statement conflicted with the CHECK constraint", PermanentError),
+    ("22001", 8152, "String or binary data would be truncated.", ValueDoesNotFit),
+    ("22001", 2628, "String or binary data would be truncated in table 'd.t', column 'C'.", ValueDoesNotFit),
+    ("22003", 8115, "Arithmetic overflow error converting numeric to data type numeric.", ValueDoesNotFit),
+    ("22007", 241, "Conversion failed when converting date and/or time from character string.", ValueDoesNotFit),
+    ("23000", 2627, "Violation of UNIQUE KEY constraint 'k'.", PermanentError),
+    ("23000", 2601, "Cannot insert duplicate key row in object 'd.t' with unique index 'k'.", PermanentError),
+    ("42S02", 208, "Invalid object name 'dbo.t'.", SchemaMismatch),
+    ("42S22", 207, "Invalid column name 'c'.", SchemaMismatch),
+    ("28000", 18456, "Login failed for user 'reader'.", AccessDenied),
+    ("42000", 4060, 'Cannot open database "x" requested by the login. The login failed.', AccessDenied),
+    ("42000", 229, "The SELECT permission was denied on the object 't'", AccessDenied),
+    ("42000", 262, "CREATE TABLE permission denied in database 'x'.", AccessDenied),
+    ("25000", 3906, "Failed to update database 'x' because the database is read-only.", PermanentError),
+    # what another engine behind the protocol says, with a number of its own or none
+    ("42000", 33557097, 'duplicate key value violates unique constraint "k"', PermanentError),
+    ("42000", 33557097, "value too long for type character varying(5)", ValueDoesNotFit),
+    ("42000", 33557097, "permission denied for table t", AccessDenied),
+    ("HY000", 0, "deadlock detected", DatabaseBusy),
+    ("42000", 102, "Incorrect syntax near 'FROM'.", PermanentError),
+]
+
+
+@pytest.mark.parametrize(("sqlstate", "number", "text", "kind"), NUMBERED, ids=lambda value: str(value)[:30])
+def test_an_error_of_pyodbc_is_told_by_its_number(
+    sqlstate: str, number: int, text: str, kind: type[RetailSyncError]
+) -> None:
+    found = translation("SALES 2025-10: publishing", odbc(sqlstate, text, number))
+    assert type(found) is kind
+    message = str(found)
+    assert message.startswith("SALES 2025-10: publishing: ")
+    assert "(" in message
+    assert "More." not in message
+    assert "Microsoft" not in message
+    assert str(number or sqlstate) in message
+
+
+SPOKEN = [
+    ("Client unable to establish connection", f"[Microsoft]{_ODBC}TCP Provider: Error code 0x2749", ConnectionLost),
+    ("Timeout expired", f"[Microsoft]{_ODBC}Login timeout expired", ConnectionLost),
+    (
+        "Invalid authorization specification",
+        f"[Microsoft]{_ODBC}[SQL Server]Login failed for user 'reader'.",
+        AccessDenied,
+    ),
+    (
+        "Serialization failure",
+        f"[Microsoft]{_ODBC}[SQL Server]Transaction was deadlocked on lock resources",
+        DatabaseBusy,
+    ),
+    ("Base table or view not found", f"[Microsoft]{_ODBC}[SQL Server]Invalid object name 'dbo.t'.", SchemaMismatch),
+    ("Column not found", f"[Microsoft]{_ODBC}[SQL Server]Invalid column name 'c'.", SchemaMismatch),
+    ("Communication link failure", f"[Microsoft]{_ODBC}Communication link failure", ConnectionLost),
+    (
+        "Syntax error or access violation",
+        f"[Microsoft]{_ODBC}[SQL Server]The SELECT permission was denied",
+        AccessDenied,
+    ),
+    ("Syntax error or access violation", f"[Microsoft]{_ODBC}[SQL Server]Incorrect syntax near 'x'.", PermanentError),
+]
+
+
+@pytest.mark.parametrize(("said", "text", "kind"), SPOKEN, ids=lambda value: str(value)[:40])
+def test_an_error_of_mssql_python_is_told_by_its_text(said: str, text: str, kind: type[RetailSyncError]) -> None:
+    found = translation("reading", mssql_python.exceptions.OperationalError(said, text))
+    assert type(found) is kind
+    assert "[Microsoft]" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Bulk copy failed: connection reset by peer (os error 104): Connection reset", ConnectionLost),
+        ("Token error 2628: String or binary data would be truncated", ValueDoesNotFit),
+        ("called `Option::unwrap()` on a `None` value: the core panicked", TransientError),
+        ("something else", PermanentError),
+    ],
+)
+def test_an_error_of_a_bulk_copy_is_told_by_its_text(text: str, kind: type[RetailSyncError]) -> None:
+    assert type(translation("copying", RuntimeError(text))) is kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Cannot insert duplicate key in object 'dbo.t'. The duplicate key value is (4711, secret).",
+        "String or binary data would be truncated in table 'd.t', column 'C'. Truncated value: 'secret'.",
+        "Conversion failed when converting the varchar value 'secret' to data type int.",
+        'invalid input syntax for type integer: "secret"',
+        "duplicate key value violates unique constraint. Key (id)=(secret) already exists.",
+    ],
+)
+def test_no_value_of_a_row_is_in_a_message(text: str) -> None:
+    for error in (odbc("23000", text, 2627), mssql_python.exceptions.DataError("Data", text), RuntimeError(text)):
+        assert "secret" not in str(translation("loading", error))
+
+
+def test_only_the_drivers_errors_are_translated_and_their_text_is_not_chained() -> None:
+    with pytest.raises(ConnectionLost) as told, translated("reading"):
+        raise odbc("08S01", "Communication link failure", 0)
+    assert told.value.__cause__ is None
+    assert told.value.__suppress_context__
+    with pytest.raises(ValueError, match="ours"), translated("reading"):
+        raise ValueError("ours")
