@@ -133,6 +133,18 @@ class Source(Protocol):
         """Return the names of the columns that the database has now, None without the table."""
         ...
 
+    def shape(self, table: Table) -> Mapping[str, SqlType | str] | None:
+        """
+        Return the columns that the source has now, None without the table.
+
+        A type that cannot be replicated is given by the server's name of it.
+        """
+        ...
+
+    def canonical(self, type_: SqlType) -> SqlType:
+        """Return how ``shape`` gives a column that was made for a type of the catalog."""
+        ...
+
     def column_types(self, schema: str, name: str) -> dict[str, SqlType] | None:
         """
         Return the columns of a table that need not be in the catalog, None without the table.
@@ -179,6 +191,22 @@ class Staging(Protocol):
 
 class Warehouse(Protocol):
     """The database that holds the copy."""
+
+    def shape(self, table: Table) -> Mapping[str, SqlType | str] | None:
+        """
+        Return the columns that the replica has now, None without the table.
+
+        A type that cannot be replicated is given by the server's name of it.
+        """
+        ...
+
+    def canonical(self, type_: SqlType) -> SqlType:
+        """Return how ``shape`` gives a column that was made for a type of the catalog."""
+        ...
+
+    def add_columns(self, table: Table, columns: Mapping[str, SqlType]) -> None:
+        """Add columns to the replica, NULL in the rows that are there; those it has are left alone."""
+        ...
 
     def metadata(self) -> sa.Engine:
         """Return an engine for the project's own tables; each connection commits by itself."""

@@ -7,6 +7,7 @@ import logging
 from include import locks
 from include.catalog import Table
 from include.errors import LockHeld, SchemaMismatch
+from include.replication.drift import follow
 from include.replication.progress import ProgressRow, Status
 from include.replication.replicate import Run, lock_names
 from include.windows import UNDATED
@@ -16,25 +17,16 @@ log = logging.getLogger(__name__)
 
 def prepare(run: Run, table: Table) -> bool:
     """
-    Compare the source's table with the catalog and clean up after dead runs.
+    Compare the source's table with the catalog, follow what changed, and clean up after dead runs.
 
     :return: False for an optional table that the source does not have; it is recorded as
         ``not_exposed`` and warned about.
-    :raises SchemaMismatch: if a table that is not optional, or one of its columns, is missing.
+    :raises SchemaMismatch: if a table that is not optional is missing, or its columns do not fit any more.
     """
-    columns = run.source.columns(table)
-    if columns is None:
+    shape = run.source.shape(table)
+    if shape is None:
         return _not_exposed(run, table)
-    if missing := [name for name in table.columns if name not in columns]:
-        raise SchemaMismatch(
-            f"{table.name}: the source has no column {', '.join(missing)}; "
-            f"fetch its columns anew with `python -m include add-table {table.name}`"
-        )
-    if new := [name for name in columns if name not in table.columns]:
-        log.warning(
-            "%s: the source has new columns that are not copied: %s; add them with `python -m include add-table %s`",
-            *(table.name, ", ".join(new), table.name),
-        )
+    follow(run.source, run.warehouse, table, shape)
     drop_dead_staging(run, table)
     return True
 

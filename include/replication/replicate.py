@@ -21,6 +21,7 @@ from include.connections import Connection
 from include.engines.base import Digest, Level, Published, Snapshot, Source, Staging, Warehouse, needs_portable_sums
 from include.engines.transfer import transfer
 from include.errors import CountMismatch, RetailSyncError, SourceChanged
+from include.replication.drift import current_table
 from include.replication.observe import Observer, Step
 from include.replication.progress import ProgressRow, Status, now
 from include.replication.summing import summing
@@ -98,6 +99,7 @@ def replicate(run: Run, table: Table, span: Span, observer: Observer, attempt: i
     :raises TransientError: if another try may succeed; the warehouse holds the old window or the new one.
     :raises PermanentError: if somebody has to act.
     """
+    table = current_table(run.source, run.warehouse, table)
     report = Report(table.name, span.name)
     progress = ProgressRow(run.warehouse.metadata(), run.id, table.name, span)
     observer.step(Step.WAITING)

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from include.catalog import Table
 from include.engines.base import Digest, Level, Snapshot, Source, Warehouse, needs_portable_sums
+from include.replication.drift import current_table
 from include.windows import Span
 
 
@@ -46,7 +47,8 @@ class Comparison:
 
 
 def compare(source: Source, warehouse: Warehouse, table: Table, span: Span, level: Level) -> Comparison:
-    """Compare a span of the source, as it is now, with the warehouse."""
+    """Compare a span of the source, as it is now, with the warehouse: the columns that are copied."""
+    table = current_table(source, warehouse, table)
     with source.snapshot(table, span) as snapshot:
         return compare_snapshot(snapshot, warehouse, level)
 

@@ -15,7 +15,7 @@ from include.engines.mssql.connect import flag
 from include.engines.mssql.drivers import driver_for
 from include.engines.mssql.errors import translated
 from include.engines.mssql.features import QUESTION, Features
-from include.engines.mssql.types import row_bytes, sql_type
+from include.engines.mssql.types import kept, row_bytes, sql_type
 from include.engines.rowsums import sum_rows
 from include.errors import AccessDenied, SchemaMismatch
 from include.windows import Span
@@ -41,6 +41,14 @@ class MssqlSource:
     def columns(self, table: Table) -> list[str] | None:
         """Return the names of the columns that the database has now, None without the table."""
         return [row[0] for row in self._column_rows(table.source_schema, table.name)] or None
+
+    def shape(self, table: Table) -> dict[str, SqlType | str] | None:
+        """Return the columns that the source has now, None without the table; types by name where unknown."""
+        return shape_of(self._column_rows(table.source_schema, table.name))
+
+    def canonical(self, type_: SqlType) -> SqlType:
+        """Return how ``shape`` gives a column that was made for a type of the catalog."""
+        return kept(type_)
 
     def column_types(self, schema: str, name: str) -> dict[str, SqlType] | None:
         """
@@ -108,6 +116,18 @@ class MssqlSource:
             yield session
         finally:
             session.close()
+
+
+def shape_of(rows: list[tuple[Any, ...]]) -> dict[str, SqlType | str] | None:
+    """Return the columns with their types, by the server's name where one cannot be replicated."""
+    return {name: _type_or_text(*type_) for name, *type_ in rows} or None
+
+
+def _type_or_text(data_type: str, *sizes: int | None) -> SqlType | str:
+    try:
+        return kept(sql_type(data_type, *sizes))
+    except ValueError:
+        return data_type
 
 
 @dataclass(frozen=True)

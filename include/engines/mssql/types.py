@@ -70,7 +70,11 @@ def kept(type_: SqlType) -> SqlType:
 
 
 def sql_type(
-    data_type: str, length: int | None, precision: int | None, scale: int | None, fraction: int | None
+    data_type: str,
+    length: int | None = None,
+    precision: int | None = None,
+    scale: int | None = None,
+    fraction: int | None = None,
 ) -> SqlType:
     """
     Return the catalog's type of a row of ``INFORMATION_SCHEMA.COLUMNS``.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from include.catalog import Table
+from include.catalog import SqlType, Table
 from include.connections import Connection
 from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
 from include.engines.fit import fitting
@@ -20,7 +20,8 @@ from include.engines.mssql.drivers import driver_for
 from include.engines.mssql.errors import translated
 from include.engines.mssql.features import QUESTION, Features
 from include.engines.mssql.publish import Publication
-from include.engines.mssql.source import digest
+from include.engines.mssql.source import digest, shape_of
+from include.engines.mssql.types import kept
 from include.engines.staging import staging_span
 from include.errors import LockTimeout, RetailSyncError, TransientError
 from include.settings import Settings
@@ -41,6 +42,23 @@ class MssqlWarehouse:
     connection: Connection
     application: str = "retail-sync"
     settings: Settings = field(default_factory=Settings)
+
+    def shape(self, table: Table) -> dict[str, SqlType | str] | None:
+        """Return the columns that the replica has now, None without the table; types by name where unknown."""
+        with named(f"{table.name}: reading the replica's columns"), self.begin() as session:
+            rows = session.exec_driver_sql(*sql.columns_of(table.target_schema, table.target_table)).all()
+        return shape_of([tuple(row) for row in rows])
+
+    def canonical(self, type_: SqlType) -> SqlType:
+        """Return how ``shape`` gives a column that was made for a type of the catalog."""
+        return kept(type_)
+
+    def add_columns(self, table: Table, columns: Mapping[str, SqlType]) -> None:
+        """Add columns to the replica, NULL in the rows that are there; those it has are left alone."""
+        with named(f"{table.name}: adding columns to the replica"), self.begin() as session:
+            session.exec_driver_sql(f"SET LOCK_TIMEOUT {int(self.settings.publish_lock_wait * 1000)}")
+            for name, type_ in columns.items():
+                session.exec_driver_sql(ddl.add_column(table, name, type_))
 
     def metadata(self) -> sa.Engine:
         """Return an engine for the project's own tables; each connection commits by itself."""

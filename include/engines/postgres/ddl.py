@@ -8,11 +8,12 @@ the partition itself, so that a loaded table can be attached without building on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 
 from psycopg import sql
 
-from include.catalog import Catalog, Table
+from include.catalog import Catalog, SqlType, Table
 from include.engines.postgres.sql import Query, names, target_name
 from include.engines.postgres.types import postgres_type
 from include.engines.staging import STAGING_SCHEMA, digits, staging_name
@@ -68,6 +69,16 @@ def create_replica(table: Table) -> list[Query]:
         create + sql.SQL(" PARTITION BY RANGE ({})").format(sql.Identifier(table.date)),
         sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} DEFAULT").format(partition, target_name(table)),
         *_unique_key(table, partition, f"{table.target_table}_undated_key"),
+    ]
+
+
+def add_columns(table: Table, columns: Mapping[str, SqlType]) -> list[Query]:
+    """Return the statements that add columns to a replica, and so to its partitions, where they are missing."""
+    return [
+        sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}").format(
+            target_name(table), sql.Identifier(name), sql.SQL(postgres_type(type_))
+        )
+        for name, type_ in columns.items()
     ]
 
 

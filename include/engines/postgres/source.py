@@ -18,7 +18,7 @@ from include.engines.postgres import sql
 from include.engines.postgres.connect import connect, conninfo
 from include.engines.postgres.digests import CHECKSUM_METHOD, run_digest
 from include.engines.postgres.errors import translated
-from include.engines.postgres.types import sql_type
+from include.engines.postgres.types import kept, sql_type
 from include.engines.rowsums import sum_rows
 from include.errors import SchemaMismatch
 from include.windows import Span
@@ -45,6 +45,14 @@ class PostgresSource:
     def columns(self, table: Table) -> list[str] | None:
         """Return the names of the columns that the database has now, None without the table."""
         return list(self._column_texts(table.source_schema, table.name)) or None
+
+    def shape(self, table: Table) -> dict[str, SqlType | str] | None:
+        """Return the columns that the source has now, None without the table; types by name where unknown."""
+        return shape_of(self._column_texts(table.source_schema, table.name))
+
+    def canonical(self, type_: SqlType) -> SqlType:
+        """Return how ``shape`` gives a column that was made for a type of the catalog."""
+        return kept(type_)
 
     def column_types(self, schema: str, name: str) -> dict[str, SqlType] | None:
         """
@@ -77,8 +85,7 @@ class PostgresSource:
 
     def _column_texts(self, schema: str, name: str) -> dict[str, str]:
         with translated(f"{name}: reading its columns"), self.open_session() as session:
-            quoted = pgsql.Identifier(schema, name).as_string(session)
-            return dict(session.execute(_COLUMNS, (quoted,)).fetchall())
+            return column_texts(session, schema, name)
 
     @contextmanager
     def open_session(self) -> Iterator[psycopg.Connection[Any]]:
@@ -90,6 +97,24 @@ class PostgresSource:
             yield session
         finally:
             session.close()
+
+
+def column_texts(session: psycopg.Connection[Any], schema: str, name: str) -> dict[str, str]:
+    """Return the columns of a table with their types as the server writes them, nothing without the table."""
+    quoted = pgsql.Identifier(schema, name).as_string(session)
+    return dict(session.execute(_COLUMNS, (quoted,)).fetchall())
+
+
+def shape_of(texts: dict[str, str]) -> dict[str, SqlType | str] | None:
+    """Return the columns with their types, by the server's name where one cannot be replicated."""
+    return {name: _type_or_text(text) for name, text in texts.items()} or None
+
+
+def _type_or_text(text: str) -> SqlType | str:
+    try:
+        return sql_type(text)
+    except ValueError:
+        return text
 
 
 @dataclass(frozen=True)

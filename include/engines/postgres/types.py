@@ -73,6 +73,21 @@ _SIZED_CATALOG_TYPES = {
 }
 
 
+#: Names of the DDL as ``format_type`` writes them.
+_FORMAT_NAMES = {
+    r"varchar\b": "character varying",
+    r"(time|timestamp)(\(\d\))": r"\1\2 without time zone",
+}
+
+
+def kept(type_: SqlType) -> SqlType:
+    """Return the type that PostgreSQL reports of a column that was made for a type of the catalog."""
+    text = postgres_type(type_)
+    for pattern, form in _FORMAT_NAMES.items():
+        text = re.sub(f"^{pattern}", form, text)
+    return sql_type(text)
+
+
 def sql_type(text: str) -> SqlType:
     """
     Return the catalog's type of a PostgreSQL type, written as ``format_type`` does.

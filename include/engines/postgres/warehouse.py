@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from psycopg import sql as pgsql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from include.catalog import Table
+from include.catalog import SqlType, Table
 from include.connections import Connection
 from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
 from include.engines.postgres import ddl, sql
@@ -21,6 +21,8 @@ from include.engines.postgres.connect import connect, conninfo, sqlalchemy_engin
 from include.engines.postgres.digests import CHECKSUM_METHOD, run_digest
 from include.engines.postgres.errors import translated
 from include.engines.postgres.publish import Publication
+from include.engines.postgres.source import column_texts, shape_of
+from include.engines.postgres.types import kept
 from include.engines.rowsums import sum_rows
 from include.engines.staging import STAGING_SCHEMA, staging_name, staging_span
 from include.errors import LockTimeout
@@ -47,6 +49,23 @@ class PostgresWarehouse:
     connection: Connection
     application: str = "retail-sync"
     settings: Settings = field(default_factory=Settings)
+
+    def shape(self, table: Table) -> dict[str, SqlType | str] | None:
+        """Return the columns that the replica has now, None without the table; types by name where unknown."""
+        with translated(f"{table.name}: reading the replica's columns"), self.open_session() as session:
+            return shape_of(column_texts(session, table.target_schema, table.target_table))
+
+    def canonical(self, type_: SqlType) -> SqlType:
+        """Return how ``shape`` gives a column that was made for a type of the catalog."""
+        return kept(type_)
+
+    def add_columns(self, table: Table, columns: Mapping[str, SqlType]) -> None:
+        """Add columns to the replica, NULL in the rows that are there; those it has are left alone."""
+        with translated(f"{table.name}: adding columns to the replica"), self.open_session() as session:
+            session.execute(f"SET LOCAL lock_timeout = '{self.settings.publish_lock_wait * 1000:.0f}ms'".encode())
+            for statement in ddl.add_columns(table, columns):
+                session.execute(statement)
+            session.commit()
 
     def metadata(self) -> sa.Engine:
         """Return an engine for the project's own tables; each connection commits by itself."""

@@ -1,0 +1,140 @@
+"""The source's columns change: what is new is copied, what is gone is NULL, what would lose values is refused."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from include.engines.base import Level
+from include.errors import SchemaMismatch
+from include.replication.drift import current_table
+from include.replication.prepare import prepare
+from include.replication.replicate import Report
+from include.replication.verify import compare
+from tests.integration.conftest import OCTOBER, Stage
+from tests.integration.helpers import SALES, assert_same_rows, load, load_all, one, warehouse_rows
+
+SOURCE = '"COM_5013"."APP_4_SALES"'
+REPLICA = 'dbo."com_5013_APP_4_SALES"'
+
+
+def at_source(stage: Stage, *statements: str) -> None:
+    with stage.connect_source() as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[arg-type]
+
+
+def run_october(stage: Stage, run_id: str) -> Report:
+    run = stage.run(run_id)
+    assert prepare(run, SALES)
+    return load(run, SALES, OCTOBER)[0]
+
+
+def test_a_new_column_is_added_and_copied_also_into_months_that_were_loaded_before(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_all(stage.run("before"), SALES)
+    at_source(stage, f'ALTER TABLE {SOURCE} ADD COLUMN "BRAND_NEW" varchar(20)')
+    at_source(stage, f'UPDATE {SOURCE} SET "BRAND_NEW" = \'n\' || "ID"')
+    with caplog.at_level(logging.WARNING):
+        report = run_october(stage, "after")
+    assert "APP_4_SALES: new columns of the source, added to the warehouse: BRAND_NEW varchar(20)" in caplog.text
+    assert "add-table APP_4_SALES" in caplog.text
+    assert (report.unchanged, report.status) == (False, "verified")
+    now = current_table(stage.source, stage.warehouse, SALES)
+    assert list(now.columns) == [*SALES.columns, "BRAND_NEW"]
+    assert assert_same_rows(stage, now, OCTOBER) > 0
+    assert run_october(stage, "again").unchanged
+    with stage.connect_warehouse() as connection:
+        query = f'SELECT count(*) FROM {REPLICA} WHERE "DATETIME__SALES_DATE" < \'2025-10-01\' AND "BRAND_NEW" IS NULL'
+        assert one(connection, query) > 0
+    load_all(stage.run("the rest"), SALES)
+    assert_same_rows(stage, now)
+
+
+def test_a_difference_in_a_new_column_is_found(stage: Stage) -> None:
+    at_source(stage, f'ALTER TABLE {SOURCE} ADD COLUMN "BRAND_NEW" integer DEFAULT 7')
+    run_october(stage, "first")
+    assert compare(stage.source, stage.warehouse, SALES, OCTOBER, Level.CHECKSUM).equal
+    with stage.connect_warehouse() as connection:
+        connection.execute(f'UPDATE {REPLICA} SET "BRAND_NEW" = 8')  # type: ignore[arg-type]
+    assert not compare(stage.source, stage.warehouse, SALES, OCTOBER, Level.CHECKSUM).equal
+
+
+def test_two_runs_may_add_a_column_at_once(stage: Stage) -> None:
+    at_source(stage, f'ALTER TABLE {SOURCE} ADD COLUMN "BRAND_NEW" integer')
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda n: prepare(stage.run(f"run {n}"), SALES), range(4)))
+    assert "BRAND_NEW" in (stage.warehouse.shape(SALES) or {})
+
+
+def test_a_column_that_is_gone_stays_and_is_null(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    load_all(stage.run("before"), SALES)
+    at_source(stage, f'ALTER TABLE {SOURCE} DROP COLUMN "BILL_REMARK", DROP COLUMN "SALE_REMARK"')
+    with caplog.at_level(logging.WARNING):
+        report = run_october(stage, "after")
+    assert "the source has no column SALE_REMARK, BILL_REMARK any more; it is NULL" in caplog.text or (
+        "the source has no column BILL_REMARK, SALE_REMARK any more; it is NULL" in caplog.text
+    )
+    assert report.status == "verified"
+    assert_same_rows(stage, current_table(stage.source, stage.warehouse, SALES), OCTOBER)
+    load(stage.run("forced", force=True), SALES, OCTOBER)
+    with stage.connect_warehouse() as connection:
+        filled = f'SELECT count("BILL_REMARK") FROM {REPLICA} WHERE "DATETIME__SALES_DATE"'
+        assert one(connection, f"{filled} >= '2025-10-01'") == 0
+        assert one(connection, f"{filled} < '2025-10-01'") > 0
+
+
+@pytest.mark.parametrize("column", ["ID", "DATETIME__SALES_DATE"])
+def test_a_column_that_the_replication_needs_may_not_go(stage: Stage, column: str) -> None:
+    at_source(stage, f'ALTER TABLE {SOURCE} DROP COLUMN "{column}" CASCADE')
+    with pytest.raises(SchemaMismatch, match=f"no column {column}, which is date, key or rowversion"):
+        prepare(stage.run(), SALES)
+
+
+def test_narrowed_and_changed_types_are_refused_and_both_sides_shown(stage: Stage) -> None:
+    at_source(
+        stage,
+        f'ALTER TABLE {SOURCE} ALTER COLUMN "BILL_REMARK" TYPE varchar(5) USING left("BILL_REMARK", 5)',
+        f'ALTER TABLE {SOURCE} ALTER COLUMN "DOUBLE_COST" TYPE double precision',
+    )
+    with pytest.raises(SchemaMismatch) as told:
+        prepare(stage.run(), SALES)
+    message = str(told.value)
+    assert message.startswith("APP_4_SALES: types in the source and in the catalog differ: ")
+    assert "BILL_REMARK (varchar(5), " in message
+    assert "DOUBLE_COST (float, decimal(" in message
+    assert "add-table APP_4_SALES" in message
+
+
+def test_a_wider_type_is_warned_about(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    at_source(stage, f'ALTER TABLE {SOURCE} ALTER COLUMN "SALES_NO" TYPE text')
+    with caplog.at_level(logging.WARNING):
+        assert run_october(stage, "wide").status == "verified"
+    assert "types at the source are wider than in the catalog: SALES_NO (varchar(max), varchar(" in caplog.text
+
+
+def test_a_new_column_of_a_type_that_cannot_be_replicated_is_left_out(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    at_source(stage, f'ALTER TABLE {SOURCE} ADD COLUMN "PLACE" point')
+    with caplog.at_level(logging.WARNING):
+        run_october(stage, "left out")
+    assert "cannot be replicated are left out: PLACE point" in caplog.text
+    assert assert_same_rows(stage, SALES, OCTOBER) == warehouse_rows(stage, SALES, OCTOBER).total()
+
+
+def test_a_warehouse_whose_column_is_narrower_is_refused(stage: Stage) -> None:
+    with stage.connect_warehouse() as connection:
+        connection.execute(f'ALTER TABLE {REPLICA} ALTER COLUMN "SALES_NO" TYPE varchar(5)')  # type: ignore[arg-type]
+    with pytest.raises(SchemaMismatch, match=r"types in the warehouse .* SALES_NO \(varchar\(5\), varchar"):
+        prepare(stage.run(), SALES)
+
+
+def test_a_warehouse_without_the_table_says_what_to_run(stage: Stage) -> None:
+    with stage.connect_warehouse() as connection:
+        connection.execute(f"DROP TABLE {REPLICA} CASCADE")  # type: ignore[arg-type]
+    with pytest.raises(SchemaMismatch, match="the warehouse has no table com_5013_APP_4_SALES; run migrate"):
+        prepare(stage.run(), SALES)
