@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 STAMP := $(VENV)/.retail-sync-setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lint format bench airflow stop clean requirements
+.PHONY: help setup demo test test-mssql test-unit lint format bench airflow stop clean requirements
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
@@ -25,8 +25,18 @@ demo: setup ## replicate sample data by a real Airflow on embedded servers, and 
 	$(BIN)/python -m include demo
 
 test: setup ## run all tests
-	$(BIN)/pytest tests/unit tests/integration --numprocesses 2 --dist loadfile
+	$(BIN)/pytest tests/unit tests/integration tests/engines --numprocesses 2 --dist loadfile
 	$(BIN)/pytest tests/dags tests/e2e
+
+# Without RETAIL_SYNC_TEST_MSSQL the server of the Compose profile mssql is meant, with the password in .env.
+test-mssql: setup ## run the suite of engines against a SQL Server
+	@dsn="$$RETAIL_SYNC_TEST_MSSQL"; \
+	if [ -z "$$dsn" ]; then \
+	    test -f .env || { echo "set RETAIL_SYNC_TEST_MSSQL, or write .env and run 'docker compose --profile mssql up -d mssql'"; exit 2; }; \
+	    port=$$(sed -n 's/^MSSQL_PORT=//p' .env); password=$$(sed -n 's/^MSSQL_SA_PASSWORD=//p' .env | sed "s/^'\(.*\)'$$/\1/"); \
+	    dsn="Server=127.0.0.1,$${port:-1433};Database=tempdb;UID=sa;PWD={$$password};Encrypt=yes;TrustServerCertificate=yes"; \
+	fi; \
+	RETAIL_SYNC_TEST_MSSQL="$$dsn" $(BIN)/pytest tests/engines
 
 test-unit: setup ## run the tests that need no server
 	$(BIN)/pytest tests/unit

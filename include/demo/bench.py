@@ -9,6 +9,7 @@ other's COPY FROM STDIN, into an empty table of the same columns.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,10 +26,13 @@ from rich.table import Table as Grid
 
 from include import catalog, migrations
 from include.connections import parse
+from include.demo.bench_mssql import reader_ratio
 from include.demo.bench_worker import MODULE, MONTH, TABLE, Way, Work
+from include.demo.dsn import VARIABLE, odbc_connection
 from include.demo.generate import generate
 from include.demo.postgres import CONTROL, SOURCE, WAREHOUSE, EmbeddedPostgres
 from include.demo.volumes import rows_of
+from include.engines.factory import source_of
 from include.errors import RetailSyncError
 from include.settings import PROJECT_ROOT, Settings
 
@@ -48,6 +52,8 @@ class Figures:
     peak_mb: float
     peak_mb_3x: float
     peak_mb_parquet: float
+    mssql_reader_ratio: float | None = None
+    """The SQL Server reader as a share of its driver's bare loop; None without a server."""
 
 
 def run_bench(settings: Settings, console: Console, rows: int, rounds: int) -> Figures:
@@ -83,6 +89,10 @@ def _measure(server: EmbeddedPostgres, folder: Path, console: Console, rows: int
             peaks[way].append(peak)
             console.print(f"round {round_}: {way.value:<10} {made / seconds:>9,.0f} rows/s, peak {peak:.0f} MB")
     shutil.rmtree(folder / "exports", ignore_errors=True)
+    of_mssql = None
+    if text := os.environ.get(VARIABLE):
+        source = source_of(parse(SOURCE, server.uri(SOURCE)))
+        of_mssql = reader_ratio(odbc_connection(text), source, console, rounds)
     _fill(server, console, rows * _TIMES)
     _, peak_3x = _run(Work(Way.REPLICATE, str(server.data_dir), str(folder / "exports")))
     raw, plain, parquet = (median(speeds[way]) for way in Way)
@@ -96,6 +106,7 @@ def _measure(server: EmbeddedPostgres, folder: Path, console: Console, rows: int
         peak_mb=round(max(peaks[Way.REPLICATE]), 1),
         peak_mb_3x=round(peak_3x, 1),
         peak_mb_parquet=round(max(peaks[Way.PARQUET]), 1),
+        mssql_reader_ratio=of_mssql,
     )
 
 
@@ -148,3 +159,5 @@ def _show(console: Console, figures: Figures) -> None:
     )
     grid.add_row(f"replicate, {_TIMES} times the rows", "", "", f"{figures.peak_mb_3x:.0f}")
     console.print(grid)
+    if figures.mssql_reader_ratio is not None:
+        console.print(f"reader of SQL Server, of its driver's bare loop: {figures.mssql_reader_ratio:.2f}")

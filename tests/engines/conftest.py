@@ -12,16 +12,16 @@ import pytest
 
 from include.catalog import Table
 from include.connections import Connection, parse
+from include.demo.dsn import VARIABLE, odbc_connection
 from include.demo.postgres import EmbeddedPostgres
 from include.replication.replicate import Run
 from include.settings import Settings
-from tests.engines.ends import End, MssqlEnd, PostgresEnd, odbc_connection
+from tests.engines.ends import End, MssqlEnd, PostgresEnd
 from tests.integration.conftest import drop_database, fresh_database, server, templates
 from tests.unit.tables import make_table
 
 __all__ = ["server", "templates"]
 
-VARIABLE = "RETAIL_SYNC_TEST_MSSQL"
 NO_SERVER = f"no SQL Server: set {VARIABLE} to an ODBC connection string, or run `make test-mssql`"
 PAIRS = [
     "postgres-postgres",

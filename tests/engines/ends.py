@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from include.catalog import SqlType, Table
-from include.connections import Connection, parse
+from include.connections import Connection
 from include.engines.base import Source, Warehouse
 from include.engines.mssql import MssqlSource, MssqlWarehouse, ddl, sqlalchemy_engine
 from include.engines.mssql.sql import names, quoted
@@ -228,37 +228,6 @@ class MssqlEnd:
     @staticmethod
     def _name(table: Table) -> str:
         return f"{quoted(table.source_schema)}.{quoted(table.name)}"
-
-
-def odbc_connection(text: str) -> Connection:
-    """
-    Return the connection of an ODBC-style string, such as ``Server=host,1433;Database=d;UID=u;PWD={p};Encrypt=no``.
-
-    The test's server is a primary, which the source's side has to be told.
-    """
-    parts = {key.lower(): value for key, value in re.findall(r"(\w[\w ]*)=(\{(?:[^}]|\}\})*\}|[^;]*)", text)}
-    parts = {key: value[1:-1].replace("}}", "}") if value.startswith("{") else value for key, value in parts.items()}
-    host, _, port = parts.get("server", "localhost").removeprefix("tcp:").partition(",")
-    extra = {"allow_primary": True, "application_intent": "ReadWrite"}
-    for name, key in (("encrypt", "encrypt"), ("trust_server_certificate", "trustservercertificate")):
-        if key in parts:
-            extra[name] = parts[key]
-    if driver := parts.get("driver"):
-        extra["driver"] = driver
-    return Connection.of(
-        "test_mssql",
-        kind="mssql",
-        host=host,
-        port=port or None,
-        database=parts.get("database"),
-        login=parts.get("uid"),
-        password=parts.get("pwd"),
-        extra=extra,
-    )
-
-
-def postgres_connection(uri: str) -> Connection:
-    return parse("test_postgres", uri)
 
 
 def _mark(type_: SqlType) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from include.connections import Connection
 from include.engines.mssql.connect import connect
-from include.engines.mssql.odbc import load_pyodbc
 from include.errors import ValueDoesNotFit
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import pyodbc
 
 _ROWS_AT_ONCE = 1000
-_TIME_TEXT = 34
+_SQL_WVARCHAR, _TIME_TEXT = -9, 34  # of ODBC's sqlucode.h; characters of a time
 
 
 @dataclass(frozen=True)
@@ -123,5 +122,5 @@ def _rows(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
 def _input_sizes(schema: pa.Schema) -> list[Any]:
     import pyarrow as pa
 
-    text = (load_pyodbc().SQL_WVARCHAR, _TIME_TEXT, 0)
+    text = (_SQL_WVARCHAR, _TIME_TEXT, 0)
     return [text if pa.types.is_time(field.type) else None for field in schema]
