@@ -100,7 +100,9 @@ def follow(source: Source, warehouse: Warehouse, table: Table, shape: Shape) -> 
     }
     copy = warehouse.shape(table)
     if copy is None:
-        raise SchemaMismatch(f"{table.name}: the warehouse has no table {table.target_table}; run migrate")
+        raise SchemaMismatch(
+            f"{table.name}: the warehouse has no table {table.target_table}; run `python -m include migrate`"
+        )
     kept = drift_between(expected, copy)
     if kept.missing:
         raise SchemaMismatch(f"{table.name}: the warehouse has no column {', '.join(kept.missing)}; add it")

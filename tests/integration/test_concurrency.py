@@ -108,12 +108,10 @@ def test_on_failure_stop_begins_no_later_table(stage: Stage) -> None:
 
 
 def test_a_value_that_the_warehouse_cannot_hold_fails_its_month_only(stage: Stage) -> None:
-    with stage.connect_warehouse() as connection:
-        connection.execute(sql.SQL('ALTER TABLE {} ALTER COLUMN "METHOD" TYPE varchar(1)').format(replica_of(PAYMENTS)))
     with stage.connect_source() as connection:
-        connection.execute('UPDATE "COM_5013"."APP_4_PAYMENT" SET "METHOD" = left("METHOD", 1)')
+        connection.execute('ALTER TABLE "COM_5013"."APP_4_PAYMENT" ALTER COLUMN "METHOD" TYPE text')
         connection.execute(
-            'UPDATE "COM_5013"."APP_4_PAYMENT" SET "METHOD" = \'Secret\' WHERE "ID" ='
+            'UPDATE "COM_5013"."APP_4_PAYMENT" SET "METHOD" = repeat(\'Secret\', 99) WHERE "ID" ='
             ' (SELECT min("ID") FROM "COM_5013"."APP_4_PAYMENT" WHERE "DATETIME__DATE" = \'2025-09-15\')'
         )
     (failed,) = failures(run_request(stage.run(), request(["APP_4_PAYMENT"]), 2, lambda table, span: Watch()))

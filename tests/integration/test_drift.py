@@ -136,5 +136,7 @@ def test_a_warehouse_whose_column_is_narrower_is_refused(stage: Stage) -> None:
 def test_a_warehouse_without_the_table_says_what_to_run(stage: Stage) -> None:
     with stage.connect_warehouse() as connection:
         connection.execute(f"DROP TABLE {REPLICA} CASCADE")  # type: ignore[arg-type]
-    with pytest.raises(SchemaMismatch, match="the warehouse has no table com_5013_APP_4_SALES; run migrate"):
+    with pytest.raises(
+        SchemaMismatch, match="the warehouse has no table com_5013_APP_4_SALES; run `python -m include migrate`"
+    ):
         prepare(stage.run(), SALES)
