@@ -65,13 +65,23 @@ def lacking(message: str) -> NotConfigured:
 
 
 @cache
-def _found_driver() -> str:
+def loaded_library() -> Path | None:
+    """
+    Return the driver's library of the wheel, loaded once to see that it can be; None without one.
+
+    :raises NotConfigured: naming the package that is missing.
+    """
     library = wheel_library()
     if library:
         try:
             ctypes.CDLL(str(library))
         except OSError as error:
             raise lacking(str(error)) from None
+    return library
+
+
+def _found_driver() -> str:
+    if library := loaded_library():
         return str(library)
     there = load_pyodbc().drivers()
     for name in _INSTALLED:

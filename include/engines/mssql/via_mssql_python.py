@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from include.connections import Connection
 from include.engines.mssql.connect import login_timeout, odbc_string, query_timeout
 from include.engines.mssql.errors import translated, translation
-from include.engines.mssql.odbc import lacking
+from include.engines.mssql.odbc import lacking, loaded_library
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,6 +119,7 @@ class MssqlPythonDriver:
 
 def _connect(connection: Connection, application: str, *, read_only: bool) -> Any:
     driver = _module()
+    loaded_library()  # mssql-python would only say that its driver cannot be loaded
     text = odbc_string(connection, application, read_only=read_only)
     with translated(f"connecting to {connection}"):
         session = driver.connect(text, autocommit=False, timeout=login_timeout(connection))
