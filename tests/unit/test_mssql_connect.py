@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import mssql_python
 import pytest
 
 from include.connections import Connection, parse
@@ -119,9 +120,9 @@ def test_a_driver_is_chosen_by_the_connection() -> None:
 
 @pytest.fixture
 def fresh_search() -> Iterator[None]:
-    odbc.loaded_library.cache_clear()
+    odbc._found_driver.cache_clear()
     yield
-    odbc.loaded_library.cache_clear()
+    odbc._found_driver.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_search")
@@ -141,6 +142,19 @@ def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ctypes, "CDLL", missing)
     with pytest.raises(NotConfigured, match=r"needs libltdl, of the package libltdl7: apt-get install .*unixodbc"):
         odbc.find_driver(of())
+
+
+def test_mssql_python_without_a_library_names_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(path: str) -> None:
+        raise OSError("libgssapi_krb5.so.2: cannot open shared object file: No such file or directory")
+
+    def unloaded(*_: Any, **__: Any) -> None:
+        raise mssql_python.OperationalError("Connection operation failed", "Failed to load the driver. Please read")
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setattr(mssql_python, "connect", unloaded)
+    with pytest.raises(NotConfigured, match="needs libgssapi_krb5, of the package libgssapi-krb5-2"):
+        driver_for(of()).open(of(), "test", read_only=True)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +178,7 @@ def test_pyodbc_that_cannot_be_loaded_is_no_traceback(monkeypatch: pytest.Monkey
 def missing_libraries() -> str:
     try:
         odbc.load_pyodbc()
-        odbc.loaded_library()
+        odbc.load_wheel()
     except NotConfigured as error:
         return str(error)
     return ""

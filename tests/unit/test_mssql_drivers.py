@@ -15,7 +15,7 @@ from include.engines.arrow import arrow_schema
 from include.engines.mssql import via_mssql_python, via_pyodbc
 from include.engines.mssql.via_mssql_python import MssqlPythonDriver, MssqlPythonSession
 from include.engines.mssql.via_pyodbc import PyodbcDriver, PyodbcSession
-from include.errors import ConnectionLost, SourceChanged, TransientError, ValueDoesNotFit
+from include.errors import ConnectionLost, SchemaMismatch, SourceChanged, TransientError, ValueDoesNotFit
 from tests.unit.tables import make_table
 
 CONNECTION = Connection.of("warehouse", kind="mssql")
@@ -69,8 +69,9 @@ class Cursor:
         self.options = options
         try:
             self.loaded += list(reader)
-        except Exception as error:
-            raise RuntimeError("Arrow stream error: something") from error
+        except BaseException as error:
+            if not self.answers.get("swallow"):
+                raise RuntimeError("Failed to read next Arrow batch: something") from error
         if error := self.answers.get("error"):
             raise error
         return {"rows_copied": sum(batch.num_rows for batch in self.loaded)}
@@ -144,6 +145,15 @@ def test_a_row_of_pyodbc_that_does_not_fit_names_its_column() -> None:
         list(session.batches("SELECT", (), 2, SCHEMA))
 
 
+@pytest.mark.parametrize(
+    ("value", "type_"), [(datetime(2025, 10, 1, 12), pa.date32()), (1.5, pa.int32()), (Decimal("1.5"), pa.int64())]
+)
+def test_a_value_of_pyodbc_is_never_cut_to_the_catalogs_type(value: Any, type_: pa.DataType) -> None:
+    session = PyodbcSession(Session(Cursor(rows=[(None,), (value,)])))  # type: ignore[arg-type]
+    with pytest.raises(SchemaMismatch, match=f"column C: the source has a {type(value).__name__}, the catalog"):
+        list(session.batches("SELECT", (), 2, pa.schema([("C", type_)])))
+
+
 def test_a_bulk_copy_streams_names_its_columns_and_has_no_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     cursor = Cursor()
     assert copied_by(MssqlPythonDriver(), cursor, iter([BATCH, BATCH]), monkeypatch) == 6
@@ -170,6 +180,24 @@ def test_what_the_source_raises_comes_out_and_not_what_the_copy_makes_of_it(
 
     with pytest.raises(SourceChanged, match="the source went away"):
         copied_by(driver, Cursor(), broken(), monkeypatch)
+
+
+class TaskTimeout(BaseException):
+    """What Airflow raises in a task: no Exception."""
+
+
+@pytest.mark.parametrize("swallow", [False, True])
+@pytest.mark.parametrize("error", [SourceChanged("gone"), TaskTimeout("late"), KeyboardInterrupt()], ids=repr)
+def test_a_bulk_copy_hides_nothing_that_its_batches_raise(
+    error: BaseException, swallow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield BATCH
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        copied_by(MssqlPythonDriver(), Cursor(swallow=swallow), broken(), monkeypatch)
+    assert raised.value is error
 
 
 class PanicException(BaseException):

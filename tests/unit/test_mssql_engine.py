@@ -136,6 +136,16 @@ class Answers:
     def commit(self) -> None: ...
 
 
+class CountOf(list[tuple[int]]):
+    """The answer to a count."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__([(rows,)])
+
+    def scalar_one(self) -> int:
+        return self[0][0]
+
+
 TAKEN = (TAKE_LOCK.strip()[:20], [(0,)])
 
 
@@ -211,7 +221,7 @@ class Bulk:
 
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    session = Answers()
+    session = Answers(("SELECT COUNT_BIG", CountOf(4)))
 
     @contextmanager
     def begin(self: MssqlWarehouse) -> Iterator[Answers]:
@@ -255,6 +265,14 @@ def test_a_load_that_fails_leaves_the_staging_table_empty(
     with pytest.raises(TransientError, match=error):
         load(monkeypatch, driver, "a", "b")
     assert executed[-1] == "TRUNCATE TABLE [staging].[copy_SALES__20251001_20251101]"
+
+
+def test_rows_that_the_server_does_not_have_fail_the_load_whatever_the_driver_says(
+    monkeypatch: pytest.MonkeyPatch, executed: list[str]
+) -> None:
+    with pytest.raises(TransientError, match="6 rows were sent, the server copied 4"):
+        load(monkeypatch, Bulk(), "a", "b", "c")
+    assert executed[-1].startswith("TRUNCATE TABLE")
 
 
 def test_a_value_that_is_too_long_is_refused_before_it_is_sent(

@@ -7,12 +7,14 @@ from typing import Any
 import mssql_python.exceptions
 import pytest
 
+from include.engines.mssql import errors
 from include.engines.mssql.errors import translated, translation
 from include.errors import (
     AccessDenied,
     ConnectionLost,
     DatabaseBusy,
     LockTimeout,
+    NotConfigured,
     PermanentError,
     RetailSyncError,
     SchemaMismatch,
@@ -41,6 +43,10 @@ NUMBERED: list[tuple[str, int, str, type[RetailSyncError]]] = [
     ("08S01", 0, "Communication link failure", ConnectionLost),
     ("HYT00", 0, "Login timeout expired", ConnectionLost),
     ("HYT01", 0, "Connection timeout expired", ConnectionLost),
+    ("HYT00", 0, "Query timeout expired", DatabaseBusy),
+    ("08001", -1, "SSL Provider: [error:0A000086:SSL routines::certificate verify failed:self-signed]", NotConfigured),
+    ("IM002", 0, "Data source name not found and no default driver specified", NotConfigured),
+    ("01000", 0, "Can't open lib '/nowhere.so' : file not found", NotConfigured),
     ("HY000", 40197, "The service has encountered an error processing your request. Please try again.", DatabaseBusy),
     ("HY000", 40501, "The service is currently busy. Retry the request after 10 seconds.", DatabaseBusy),
     ("HY000", 40613, "Database 'x' on server 'y' is not currently available.", ConnectionLost),
@@ -106,6 +112,16 @@ SPOKEN = [
         AccessDenied,
     ),
     ("Syntax error or access violation", f"[Microsoft]{_ODBC}[SQL Server]Incorrect syntax near 'x'.", PermanentError),
+    (
+        "Syntax error or access violation",
+        f"[Microsoft]{_ODBC}[SQL Server]Lock request time out period exceeded.",
+        LockTimeout,
+    ),
+    ("Timeout expired", f"[Microsoft]{_ODBC}Query timeout expired", DatabaseBusy),
+    ("Integrity constraint violation", f"[Microsoft]{_ODBC}[SQL Server]Violation of PRIMARY KEY 'k'.", PermanentError),
+    ("Numeric value out of range", f"[Microsoft]{_ODBC}[SQL Server]Too much.", ValueDoesNotFit),
+    ("Serialization failure", f"[Microsoft]{_ODBC}[SQL Server]could not serialize access", DatabaseBusy),
+    ("Connection operation failed", "Failed to load the driver. Please read the documentation", NotConfigured),
 ]
 
 
@@ -116,17 +132,80 @@ def test_an_error_of_mssql_python_is_told_by_its_text(said: str, text: str, kind
     assert "[Microsoft]" not in str(found)
 
 
+def test_the_words_of_mssql_python_are_known() -> None:
+    for words, sqlstate in errors._SPOKEN.items():
+        error = mssql_python.exceptions.sqlstate_to_exception(sqlstate, "")
+        assert error is not None
+        assert error.driver_error == words
+
+
+def test_what_the_cpp_below_mssql_python_raises_is_told_by_its_sqlstate() -> None:
+    with (
+        pytest.raises(ConnectionLost, match=r"reading: Link gone \[08S01\] \(is the server reachable"),
+        translated("reading"),
+    ):
+        raise RuntimeError("SQLSTATE:08S01:[Microsoft][ODBC Driver 18 for SQL Server]Link gone")
+
+
+def said(number: int, text: str) -> str:
+    """Return how the core of a bulk copy shows an error of the server."""
+    return f"Sql Error: {number}: Class 16: State 1: {text} on sql01\\POS in  at line 1"
+
+
 @pytest.mark.parametrize(
-    ("text", "kind"),
+    ("error", "kind", "shown"),
     [
-        ("Bulk copy failed: connection reset by peer (os error 104): Connection reset", ConnectionLost),
-        ("Token error 2628: String or binary data would be truncated", ValueDoesNotFit),
-        ("called `Option::unwrap()` on a `None` value: the core panicked", TransientError),
-        ("something else", PermanentError),
+        (
+            RuntimeError("Failed to connect to SQL Server: IO error: Connection refused (os error 111)"),
+            ConnectionLost,
+            "",
+        ),
+        (
+            RuntimeError("Failed to connect to SQL Server: IO error: failed to lookup address information"),
+            ConnectionLost,
+            "",
+        ),
+        (RuntimeError("Failed to connect to SQL Server: Timeout Error: Timeout while connecting"), ConnectionLost, ""),
+        (
+            RuntimeError("Failed to connect to SQL Server: " + said(18456, "Login failed for user 'u'.")),
+            AccessDenied,
+            "18456",
+        ),
+        (
+            RuntimeError("Failed to retrieve destination metadata: " + said(208, "Invalid object name 't'.")),
+            SchemaMismatch,
+            "208",
+        ),
+        (
+            RuntimeError(said(2628, "Too long.") + "\n" + said(3621, "The statement has been terminated.")),
+            ValueDoesNotFit,
+            "2628",
+        ),
+        (RuntimeError(said(1205, "Transaction was deadlocked on lock resources in a table.")), DatabaseBusy, "1205"),
+        (RuntimeError("Connection is broken: attention"), ConnectionLost, ""),
+        (RuntimeError("Protocol Error: unexpected token"), TransientError, ""),
+        (TimeoutError("Bulk copy operation timed out after 30 seconds (5 rows copied)"), DatabaseBusy, ""),
+        (ValueError("Cannot map Arrow column 'A' (Utf8) to SQL column 'A' (Int): not supported"), SchemaMismatch, ""),
+        (ValueError("Cannot insert NULL value into non-nullable column 'C'"), PermanentError, ""),
+        (ValueError("Scale exceeds what the column takes"), ValueDoesNotFit, ""),
+        (RuntimeError("called `Option::unwrap()` on a `None` value: the core panicked"), TransientError, ""),
+        (RuntimeError("something else"), PermanentError, ""),
     ],
+    ids=lambda value: str(value)[:40],
 )
-def test_an_error_of_a_bulk_copy_is_told_by_its_text(text: str, kind: type[RetailSyncError]) -> None:
-    assert type(translation("copying", RuntimeError(text))) is kind
+def test_an_error_of_a_bulk_copy_is_told_by_number_or_text(
+    error: Exception, kind: type[RetailSyncError], shown: str
+) -> None:
+    found = translation("copying", error)
+    assert type(found) is kind
+    assert (f" [{shown}] (" in str(found)) is bool(shown)
+    assert "sql01" not in str(found)
+    assert "Class" not in str(found)
+
+
+def test_a_panic_is_worth_a_retry_whatever_it_says() -> None:
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+    assert type(translation("copying", panic("index out of bounds: the len is 3"))) is TransientError
 
 
 @pytest.mark.parametrize(
@@ -137,11 +216,33 @@ def test_an_error_of_a_bulk_copy_is_told_by_its_text(text: str, kind: type[Retai
         "Conversion failed when converting the varchar value 'secret' to data type int.",
         'invalid input syntax for type integer: "secret"',
         "duplicate key value violates unique constraint. Key (id)=(secret) already exists.",
+        "Cannot insert duplicate key in object 'dbo.t'. The duplicate key value is (a). b, secret).",
+        "String or binary data would be truncated in table 'd.t', column 'C'. Truncated value: 'it's'. secret'.",
+        "Conversion failed when converting the varchar value 'O'secret' to data type int.",
+        "Conversion failed when converting the varchar value 'two\nlines: secret' to data type int.",
+        'invalid input syntax for type integer: "a"secret"',
+        "duplicate key value violates unique constraint. Key (id)=(a) secret) already exists.",
+        "Invalid GUID string 'a' secret' for column 'C': too short",
     ],
 )
 def test_no_value_of_a_row_is_in_a_message(text: str) -> None:
     for error in (odbc("23000", text, 2627), mssql_python.exceptions.DataError("Data", text), RuntimeError(text)):
         assert "secret" not in str(translation("loading", error))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Arithmetic overflow error for data type tinyint, value = 4711.",
+        "Value 4711 out of range for TINYINT column 'C'",
+        "Non-finite float value (4711) is not allowed in column 'C'",
+        "The conversion of the varchar value '4711' overflowed an INT1 column.",
+    ],
+)
+def test_no_number_of_a_row_is_in_a_message(text: str) -> None:
+    found = translation("loading", ValueError(text))
+    assert type(found) is ValueDoesNotFit
+    assert "4711" not in str(found)
 
 
 def test_only_the_drivers_errors_are_translated_and_their_text_is_not_chained() -> None:

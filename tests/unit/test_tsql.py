@@ -71,6 +71,7 @@ def statements(table: Table, span: Span) -> list[sql.Statement]:
         *(ddl.add_column(table, name, type_) for name, type_ in itertools.islice(table.columns.items(), 40)),
         ddl.drop_staging(table, span),
         ddl.empty_staging(table, span),
+        ddl.count_staging(table, span),
     ]
     if table.key:
         found += [publish.key_bounds(table, span), publish.delete_moved(table, span, 1, 2)]

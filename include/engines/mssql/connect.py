@@ -86,10 +86,17 @@ def sqlalchemy_engine(connection: Connection, application: str = "retail-sync") 
         "mssql+pyodbc://", creator=lambda: connect(connection, application), poolclass=sa.pool.NullPool
     )
 
+    explored: list[sa.Connection] = []
+
+    @sa.event.listens_for(engine, "engine_connect")
+    def _note(session: sa.Connection) -> None:
+        explored[:] = [session]
+
     @sa.event.listens_for(engine, "handle_error")
     def _translate(context: sa.engine.ExceptionContext) -> Exception | None:
         error = context.original_exception
-        return translation(str(connection), error) if is_driver_error(error) else None
+        # before that SQLAlchemy asks the server what it can, and takes its own errors for a no
+        return translation(str(connection), error) if explored and is_driver_error(error) else None
 
     return engine
 

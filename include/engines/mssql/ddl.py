@@ -91,6 +91,11 @@ def empty_staging(table: Table, span: Span) -> str:
     return f"TRUNCATE TABLE {staging_table(table, span)}"
 
 
+def count_staging(table: Table, span: Span) -> str:
+    """Return the query for the number of rows in a span's staging table."""
+    return f"SELECT COUNT_BIG(*) FROM {staging_table(table, span)}"
+
+
 def staging_tables(table: Table) -> Statement:
     """Return the query for the names of the staging tables that may be the table's."""
     pattern = table.target_table.replace("[", "[[]").replace("_", "[_]").replace("%", "[%]") + "[_][_]%"

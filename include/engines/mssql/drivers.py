@@ -64,9 +64,10 @@ class Driver(Protocol):
         batches: Iterator[pa.RecordBatch],
     ) -> int:
         """
-        Load batches into a table, in a session of its own; returns the rows that the server says it copied.
+        Load batches into a table, in a session of its own; returns the rows that the driver sent.
 
-        Where it raises, rows that were sent before may be in the table.
+        That number is the client's, not the server's. Where it raises, rows that were sent before
+        may be in the table.
 
         :param table: its quoted name.
         :param columns: the table's column for each field of the batches.

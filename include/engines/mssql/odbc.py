@@ -65,7 +65,19 @@ def lacking(message: str) -> NotConfigured:
 
 
 @cache
-def loaded_library() -> Path | None:
+def _found_driver() -> str:
+    if library := load_wheel():
+        return str(library)
+    there = load_pyodbc().drivers()
+    for name in _INSTALLED:
+        if name in there:
+            return name
+    raise NotConfigured(
+        "no ODBC driver for SQL Server: pip install mssql-python-odbc, or Microsoft's package msodbcsql18"
+    )
+
+
+def load_wheel() -> Path | None:
     """
     Return the driver's library of the wheel, loaded once to see that it can be; None without one.
 
@@ -78,18 +90,6 @@ def loaded_library() -> Path | None:
         except OSError as error:
             raise lacking(str(error)) from None
     return library
-
-
-def _found_driver() -> str:
-    if library := loaded_library():
-        return str(library)
-    there = load_pyodbc().drivers()
-    for name in _INSTALLED:
-        if name in there:
-            return name
-    raise NotConfigured(
-        "no ODBC driver for SQL Server: pip install mssql-python-odbc, or Microsoft's package msodbcsql18"
-    )
 
 
 def wheel_library() -> Path | None:

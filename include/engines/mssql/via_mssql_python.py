@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from include.connections import Connection
 from include.engines.mssql.connect import login_timeout, odbc_string, query_timeout
 from include.engines.mssql.errors import translated, translation
-from include.engines.mssql.odbc import lacking, loaded_library
+from include.engines.mssql.odbc import lacking, load_wheel
+from include.errors import NotConfigured
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,22 +78,25 @@ class MssqlPythonDriver:
         batches: Iterator[pa.RecordBatch],
     ) -> int:
         """
-        Bulk-copy batches into a table; returns the rows that the server says it copied.
+        Bulk-copy batches into a table; returns the rows that the driver sent.
 
-        What the batches raise is raised here, not what the copy makes of it.
+        What the batches raise is raised here, be it an interrupt, not what the copy makes of it:
+        the core ends the copy as if there were no more rows, and knows the error as a text only.
         """
         import pyarrow as pa
 
         first = next(batches, None)
         if first is None:
             return 0
-        raised: list[Exception] = []
+        raised: list[BaseException] = []
 
         def watched() -> Iterator[pa.RecordBatch]:
             try:
                 yield first
                 yield from batches
-            except Exception as error:
+            except GeneratorExit:
+                raise
+            except BaseException as error:
                 raised.append(error)
                 raise
 
@@ -114,15 +118,20 @@ class MssqlPythonDriver:
         finally:
             with suppress(Exception):
                 session.close()
+        if raised:
+            raise raised[0]
         return int(done["rows_copied"])
 
 
 def _connect(connection: Connection, application: str, *, read_only: bool) -> Any:
     driver = _module()
-    loaded_library()  # mssql-python would only say that its driver cannot be loaded
     text = odbc_string(connection, application, read_only=read_only)
-    with translated(f"connecting to {connection}"):
-        session = driver.connect(text, autocommit=False, timeout=login_timeout(connection))
+    try:
+        with translated(f"connecting to {connection}"):
+            session = driver.connect(text, autocommit=False, timeout=login_timeout(connection))
+    except NotConfigured:
+        load_wheel()  # raises with the name of what is missing, which mssql-python does not tell
+        raise
     session.timeout = query_timeout(connection)
     return session
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from include.connections import Connection
 from include.engines.mssql.connect import connect
-from include.errors import ValueDoesNotFit
+from include.errors import SchemaMismatch, ValueDoesNotFit
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyodbc
 
-_ROWS_AT_ONCE = 1000
+#: pyodbc reserves the declared width of every value of all these rows.
+_ROWS_AT_ONCE = 100
 _SQL_WVARCHAR, _TIME_TEXT = -9, 34  # of ODBC's sqlucode.h; characters of a time
 
 
@@ -101,9 +104,15 @@ class PyodbcDriver:
 def _array(field: pa.Field, values: Sequence[Any]) -> pa.Array:
     import pyarrow as pa
 
+    # all values of a column are of one class; these Arrow would cut to the type without a word
+    given = type(next((value for value in values if value is not None), None))
+    if (pa.types.is_date(field.type) and given is datetime) or (
+        pa.types.is_integer(field.type) and given in (float, Decimal)
+    ):
+        raise SchemaMismatch(f"column {field.name}: the source has a {given.__name__}, the catalog {field.type}")
     try:
         return pa.array(values, field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
         raise ValueDoesNotFit(f"column {field.name}: a value is no {field.type}") from None
 
 
