@@ -194,13 +194,7 @@ class MssqlEnd:
         shown = ", ".join(_shown(column, type_) for column, type_ in columns.items())
         with self._engine().connect() as session:
             rows = session.exec_driver_sql(f"SELECT {shown} FROM {quoted(schema)}.{quoted(name)}").all()
-        return [
-            tuple(
-                plain(value.decode("utf-16-le") if type_.is_text and value is not None else value, type_)
-                for value, type_ in zip(row, columns.values(), strict=True)
-            )
-            for row in rows
-        ]
+        return [tuple(map(plain, row, columns.values())) for row in rows]
 
     def staging_names(self) -> list[str]:
         query = "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'staging' AND TABLE_NAME LIKE ?"
@@ -243,7 +237,7 @@ def _shown(column: str, type_: SqlType) -> str:
     if type_.is_temporal or type_.base == "time":
         return f"CONVERT(varchar(40), {quoted(column)}, 121)"
     if type_.is_text:
-        return f"CONVERT(varbinary(max), CONVERT(nvarchar(max), {quoted(column)}))"
+        return f"CONVERT(nvarchar(max), {quoted(column)})"
     if type_.base == "uniqueidentifier":
         return f"CONVERT(varchar(36), {quoted(column)})"
     return quoted(column)
