@@ -24,6 +24,7 @@ from include.engines.postgres import sql
 from include.replication.export import ExportTarget
 from include.replication.observe import LogObserver
 from include.replication.replicate import Run, replicate
+from include.replication.verify import Verify
 from include.settings import Settings
 from include.windows import Window
 
@@ -37,6 +38,7 @@ class Way(StrEnum):
 
     RAW = "raw"
     REPLICATE = "replicate"
+    COUNTS = "counts"
     PARQUET = "parquet"
 
 
@@ -61,6 +63,7 @@ def work(task: Work) -> float:
         warehouse=warehouse_of(parse(WAREHOUSE, server.uri(WAREHOUSE)), settings),
         control=parse(CONTROL, server.uri(CONTROL)),
         settings=settings,
+        verify=Verify.COUNTS if task.way is Way.COUNTS else Verify.CHECKSUM,
         export=ExportTarget(task.exports) if task.way is Way.PARQUET else None,
         force=True,
     )

@@ -7,8 +7,11 @@ import re
 from datetime import date
 
 import pytest
+import sqlalchemy as sa
 import sqlfluff
 import sqlglot
+from sqlalchemy.dialects.mssql.pyodbc import MSDialect_pyodbc
+from sqlalchemy.schema import CreateIndex, CreateTable
 from sqlfluff.core import Linter
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel
@@ -19,6 +22,7 @@ from include.connections import parse
 from include.engines.base import Level
 from include.engines.mssql import ddl, features, partitions, publish, sql, warehouse
 from include.engines.mssql.types import declared, readable, staged
+from include.replication.progress import ProgressRow, etl_progress, now
 from include.windows import UNDATED, Span, Window
 from tests.unit.tables import make_table
 
@@ -162,6 +166,24 @@ def test_the_migrations_are_t_sql() -> None:
         assert_sqlglot_reads(batch)
     assert "CREATE TABLE [dbo].[com_5013_APP_4_SALES]" in text
     assert "DATETIMEOFFSET" in text
+
+
+def test_the_run_record_is_written_in_t_sql() -> None:
+    dialect = MSDialect_pyodbc(paramstyle="qmark")
+    dialect.server_version_info, dialect.deprecate_large_types = (16, 0), True
+    row = ProgressRow(sa.create_mock_engine("mssql+pyodbc://", print), "run", "SALES", MONTH)  # type: ignore[arg-type]
+    written = [
+        CreateTable(etl_progress),
+        *(CreateIndex(index) for index in etl_progress.indexes),
+        row.update({"status": "verified", "error": "x", "finished_at": now(), "seconds_loading": 1.5}),
+        etl_progress.insert().values(run_id="run", table_name="SALES", window_name="2025-10", status="running"),
+        sa.select(sa.literal(1)).where(etl_progress.c.status.in_(["published", "verified"])).limit(1),
+        sa.select(etl_progress).order_by(etl_progress.c.started_at, etl_progress.c.id),
+    ]
+    for statement in written:
+        text = str(statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
+        assert_sqlglot_reads(text)
+        assert_sqlfluff_reads(text)
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
