@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import psycopg
@@ -141,8 +142,11 @@ class _Warehouse(MssqlWarehouse):
 
     schema: str = ""
 
+    @cached_property
     def _engine(self) -> sa.Engine:
-        return super()._engine().execution_options(schema_translate_map={"dbo": self.schema})
+        return sqlalchemy_engine(self.connection, self.application).execution_options(
+            schema_translate_map={"dbo": self.schema}
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ installed, or where the connection's extra ``client`` says so.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +46,36 @@ class Session(Protocol):
     def close(self) -> None:
         """Close the session; raises nothing."""
         ...
+
+
+@dataclass(frozen=True)
+class DbapiSession:
+    """What both drivers' sessions have in common: a connection of the Python DB-API with autocommit off."""
+
+    connection: Any
+
+    def fetch(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(statement, *values)
+            return [tuple(row) for row in cursor.fetchall()]
+
+    def execute(self, statement: str, *values: Any) -> int:
+        """Run a statement; returns the rows it changed, -1 if the server does not say."""
+        with closing(self.connection.cursor()) as cursor:
+            cursor.execute(statement, *values)
+            return int(cursor.rowcount)
+
+    def commit(self) -> None:
+        """Commit."""
+        self.connection.commit()
+
+    def close(self) -> None:
+        """Close the session; raises nothing."""
+        with suppress(Exception):
+            self.connection.rollback()
+        with suppress(Exception):
+            self.connection.close()
 
 
 class Driver(Protocol):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from include.connections import Connection
 from include.engines.mssql.connect import login_timeout, odbc_string, query_timeout
+from include.engines.mssql.drivers import DbapiSession
 from include.engines.mssql.errors import translated, translation
 from include.engines.mssql.odbc import lacking, load_wheel
 from include.errors import NotConfigured
@@ -19,23 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True)
-class MssqlPythonSession:
+class MssqlPythonSession(DbapiSession):
     """A session of mssql-python."""
-
-    connection: Any
-
-    def fetch(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return all rows of a query."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement, *values)
-            return [tuple(row) for row in cursor.fetchall()]
-
-    def execute(self, statement: str, *values: Any) -> int:
-        """Run a statement; returns the rows it changed, -1 if the server does not say."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement, *values)
-            return int(cursor.rowcount)
 
     def batches(
         self, query: str, values: Sequence[Any], batch_rows: int, schema: pa.Schema
@@ -47,17 +32,6 @@ class MssqlPythonSession:
             cursor.execute(query, *values)
             for batch in cursor.arrow_reader(batch_rows):
                 yield conform(batch, schema)
-
-    def commit(self) -> None:
-        """Commit."""
-        self.connection.commit()
-
-    def close(self) -> None:
-        """Close the session; raises nothing."""
-        with suppress(Exception):
-            self.connection.rollback()
-        with suppress(Exception):
-            self.connection.close()
 
 
 class MssqlPythonDriver:

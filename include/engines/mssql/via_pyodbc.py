@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from include.connections import Connection
 from include.engines.mssql.connect import connect
+from include.engines.mssql.drivers import DbapiSession
 from include.errors import SchemaMismatch, ValueDoesNotFit
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyodbc
 
 #: pyodbc reserves the declared width of every value of all these rows.
 _ROWS_AT_ONCE = 100
 _SQL_WVARCHAR, _TIME_TEXT = -9, 34  # of ODBC's sqlucode.h; characters of a time
 
 
-@dataclass(frozen=True)
-class PyodbcSession:
+class PyodbcSession(DbapiSession):
     """A session of pyodbc."""
-
-    connection: pyodbc.Connection
-
-    def fetch(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return all rows of a query."""
-        return [tuple(row) for row in self.connection.execute(statement, *values).fetchall()]
-
-    def execute(self, statement: str, *values: Any) -> int:
-        """Run a statement; returns the rows it changed, -1 if the server does not say."""
-        return int(self.connection.execute(statement, *values).rowcount)
 
     def batches(
         self, query: str, values: Sequence[Any], batch_rows: int, schema: pa.Schema
@@ -49,17 +36,6 @@ class PyodbcSession:
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
         finally:
             cursor.close()
-
-    def commit(self) -> None:
-        """Commit."""
-        self.connection.commit()
-
-    def close(self) -> None:
-        """Close the session; raises nothing."""
-        with suppress(Exception):
-            self.connection.rollback()
-        with suppress(Exception):
-            self.connection.close()
 
 
 class PyodbcDriver:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -22,8 +22,9 @@ from include.engines.mssql.features import QUESTION, Features
 from include.engines.mssql.publish import Publication
 from include.engines.mssql.source import digest, shape_of
 from include.engines.mssql.types import kept
+from include.engines.patience import dropped_on_failure, until_published
 from include.engines.staging import staging_span
-from include.errors import LockTimeout, RetailSyncError, TransientError
+from include.errors import RetailSyncError, TransientError
 from include.settings import Settings
 from include.windows import Span
 
@@ -62,17 +63,13 @@ class MssqlWarehouse:
 
     def metadata(self) -> sa.Engine:
         """Return an engine for the project's own tables; each connection commits by itself."""
-        return self._engine().execution_options(isolation_level="AUTOCOMMIT")
+        return self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def staging(self, table: Table, span: Span) -> Iterator[MssqlStaging]:
         """Open the staging table of a span; what was not published is dropped at the end."""
-        staging = MssqlStaging(table, span, self)
-        try:
+        with dropped_on_failure(MssqlStaging(table, span, self), lambda: self.drop_staging(table, span)) as staging:
             yield staging
-        except Exception:
-            self.drop_staging(table, span)
-            raise
 
     def publish(
         self, staging: Staging, record: Callable[[Published], sa.Update], before_commit: Callable[[], None]
@@ -84,24 +81,18 @@ class MssqlWarehouse:
         pass, and tries again for ``publish_wait``.
         """
         assert isinstance(staging, MssqlStaging)
-        table, span = staging.table, staging.span
-        deadline = time.monotonic() + self.settings.publish_wait
-        while True:
-            try:
-                with named(f"{table.name} {span.name}: publishing"), self.begin() as session:
-                    features = Features.of(tuple(session.exec_driver_sql(QUESTION).one()))
-                    publication = Publication(
-                        session, table, span, staging.rows, features.partitions, staging.not_ascii
-                    )
-                    published = publication.run(self.settings.publish_lock_wait)
-                    session.execute(record(published))
-                    before_commit()
-            except LockTimeout:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(min(self.settings.publish_lock_wait, 1.0))
-            else:
+        table, span, not_ascii = staging.table, staging.span, staging.not_ascii
+
+        def once() -> Published:
+            with named(f"{table.name} {span.name}: publishing"), self.begin() as session:
+                features = Features.of(tuple(session.exec_driver_sql(QUESTION).one()))
+                publication = Publication(session, table, span, staging.rows, features.partitions, not_ascii)
+                published = publication.run(self.settings.publish_lock_wait)
+                session.execute(record(published))
+                before_commit()
                 return published
+
+        return until_published(once, self.settings, lambda: "others, see sys.dm_tran_locks")
 
     @property
     def own_checksum(self) -> None:
@@ -142,11 +133,13 @@ class MssqlWarehouse:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """Open a session in a transaction: committed at the end, rolled back whole by any error."""
-        with self._engine().begin() as session:
+        with self._engine.begin() as session:
             session.exec_driver_sql("SET XACT_ABORT ON")
             yield session
 
+    @cached_property
     def _engine(self) -> sa.Engine:
+        """One for all sessions: SQLAlchemy asks the server six questions for each new engine."""
         return sqlalchemy_engine(self.connection, self.application)
 
     @contextmanager

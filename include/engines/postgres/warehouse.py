@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from include.catalog import SqlType, Table
 from include.connections import Connection
 from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
+from include.engines.patience import dropped_on_failure, until_published
 from include.engines.postgres import ddl, sql
 from include.engines.postgres.connect import connect, conninfo, sqlalchemy_engine
 from include.engines.postgres.digests import CHECKSUM_METHOD, run_digest
@@ -25,7 +25,6 @@ from include.engines.postgres.source import column_texts, shape_of
 from include.engines.postgres.types import kept
 from include.engines.rowsums import sum_rows
 from include.engines.staging import STAGING_SCHEMA, staging_name, staging_span
-from include.errors import LockTimeout
 from include.settings import Settings
 from include.windows import Span
 
@@ -74,12 +73,8 @@ class PostgresWarehouse:
     @contextmanager
     def staging(self, table: Table, span: Span) -> Iterator[PostgresStaging]:
         """Open the staging table of a span; what was not published is dropped at the end."""
-        staging = PostgresStaging(table, span, self)
-        try:
+        with dropped_on_failure(PostgresStaging(table, span, self), lambda: self.drop_staging(table, span)) as staging:
             yield staging
-        except Exception:
-            self.drop_staging(table, span)
-            raise
 
     def publish(
         self, staging: Staging, record: Callable[[Published], sa.Update], before_commit: Callable[[], None]
@@ -91,19 +86,16 @@ class PostgresWarehouse:
         pass, and tries again for ``publish_wait``.
         """
         table, span = staging.table, staging.span
-        deadline = time.monotonic() + self.settings.publish_wait
-        while True:
-            try:
-                with translated(f"{table.name} {span.name}: publishing"), self.open_session() as session:
-                    published = Publication(session, table, span, staging.rows).run(self.settings.publish_lock_wait)
-                    _execute(session, record(published))
-                    before_commit()
-                    session.commit()
-                    return published
-            except LockTimeout as error:
-                if time.monotonic() > deadline:
-                    raise LockTimeout(f"{error}; held by {self._blockers(table)}") from error
-                time.sleep(min(self.settings.publish_lock_wait, 1.0))
+
+        def once() -> Published:
+            with translated(f"{table.name} {span.name}: publishing"), self.open_session() as session:
+                published = Publication(session, table, span, staging.rows).run(self.settings.publish_lock_wait)
+                _execute(session, record(published))
+                before_commit()
+                session.commit()
+                return published
+
+        return until_published(once, self.settings, lambda: self._blockers(table))
 
     @property
     def own_checksum(self) -> str:
