@@ -99,7 +99,6 @@ def replicate(run: Run, table: Table, span: Span, observer: Observer, attempt: i
     :raises TransientError: if another try may succeed; the warehouse holds the old window or the new one.
     :raises PermanentError: if somebody has to act.
     """
-    table = current_table(run.source, run.warehouse, table)
     report = Report(table.name, span.name)
     progress = ProgressRow(run.warehouse.metadata(), run.id, table.name, span)
     observer.step(Step.WAITING)
@@ -117,7 +116,8 @@ def replicate(run: Run, table: Table, span: Span, observer: Observer, attempt: i
         progress.close_dead()
         progress.start(attempt)
         try:
-            _Replication(run, table, span, observer, progress, lock, report).run_until_equal()
+            current = current_table(run.source, run.warehouse, table)
+            _Replication(run, current, span, observer, progress, lock, report).run_until_equal()
         except Exception as error:
             progress.finish(Status.FAILED, {**report.as_record(), "error": _message(error)})
             raise

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from include.engines.base import Level
-from include.errors import SchemaMismatch
+from include.engines.postgres import PostgresSource
+from include.errors import ConnectionLost, SchemaMismatch
 from include.replication.drift import current_table
 from include.replication.prepare import prepare
 from include.replication.replicate import Report
 from include.replication.verify import compare
 from tests.integration.conftest import OCTOBER, Stage
-from tests.integration.helpers import SALES, assert_same_rows, load, load_all, one, warehouse_rows
+from tests.integration.helpers import SALES, assert_same_rows, load, load_all, one, progress_rows, warehouse_rows
 
 SOURCE = '"COM_5013"."APP_4_SALES"'
 REPLICA = 'dbo."com_5013_APP_4_SALES"'
@@ -140,3 +142,13 @@ def test_a_warehouse_without_the_table_says_what_to_run(stage: Stage) -> None:
         SchemaMismatch, match="the warehouse has no table com_5013_APP_4_SALES; run `python -m include migrate`"
     ):
         prepare(stage.run(), SALES)
+
+
+def test_a_source_that_is_not_there_is_recorded(stage: Stage) -> None:
+    nowhere = PostgresSource(replace(stage.source_connection, port=1))
+    with pytest.raises(ConnectionLost):
+        load(replace(stage.run("lost"), source=nowhere), SALES, OCTOBER)
+    (row,) = progress_rows(stage, run_id="lost")
+    assert row["status"] == "failed"
+    assert "connecting to" in row["error"]
+    assert row["finished_at"] is not None
