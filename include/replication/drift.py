@@ -8,7 +8,7 @@ error that shows both sides.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from include.catalog import SqlType, Table
@@ -42,7 +42,11 @@ class Drift:
     """The same of each whose type is narrower or another one."""
 
 
-def drift_between(expected: Mapping[str, SqlType], found: Shape) -> Drift:
+#: The types by which a column that was made for a type may be found; the first is shown to people.
+Forms = Callable[[SqlType], tuple[SqlType, ...]]
+
+
+def drift_between(expected: Mapping[str, SqlType], found: Shape, forms: Forms = lambda type_: (type_,)) -> Drift:
     """Compare two sets of columns."""
     drift = Drift(missing=[name for name in expected if name not in found])
     for name, type_ in found.items():
@@ -51,14 +55,14 @@ def drift_between(expected: Mapping[str, SqlType], found: Shape) -> Drift:
                 drift.unknown[name] = type_
             else:
                 drift.added[name] = type_
-        elif type_ != expected[name]:
-            fits = not isinstance(type_, str) and holds(type_, expected[name])
-            (drift.wider if fits else drift.conflicts).append(f"{name} ({type_}, {expected[name]})")
+        elif type_ not in (known := forms(expected[name])):
+            fits = not isinstance(type_, str) and any(holds(type_, form) for form in known)
+            (drift.wider if fits else drift.conflicts).append(f"{name} ({type_}, {known[0]})")
     return drift
 
 
 def holds(type_: SqlType, other: SqlType) -> bool:
-    """Whether every value of ``other`` fits into ``type_`` as it is."""
+    """Whether ``type_`` is ``other`` or merely wider; a decimal of another scale is another type."""
     if type_.base in _PADDED:
         return type_ == other
     if type_.base in _INTEGERS and other.base in _INTEGERS:
@@ -69,7 +73,7 @@ def holds(type_: SqlType, other: SqlType) -> bool:
     if type_.base != other.base:
         return False
     if type_.base == "decimal":
-        return _digits(type_) >= _digits(other) and (type_.scale or 0) >= (other.scale or 0)
+        return type_.scale == other.scale and (type_.precision or 0) >= (other.precision or 0)
     return (type_.fraction or 0) >= (other.fraction or 0)
 
 
@@ -81,32 +85,23 @@ def follow(source: Source, warehouse: Warehouse, table: Table, shape: Shape) -> 
     :raises SchemaMismatch: if a type at the source or in the warehouse would lose values, or a column is
         missing that the replication needs.
     """
-    drift = drift_between({name: source.canonical(type_) for name, type_ in table.columns.items()}, shape)
-    _refuse(
-        table, drift, "the source", f"`python -m include add-table {table.name}`, then migrate the warehouse's column"
-    )
+    drift = _source_drift(source, table, shape)
+    catalog_it = f"`python -m include add-table {table.name}`, then migrate the warehouse's column"
+    _refuse(table, drift, "the source", catalog_it)
     needed = {table.date, table.rowversion, *table.key}
     if lost := [name for name in drift.missing if name in needed]:
         raise SchemaMismatch(
             f"{table.name}: the source has no column {', '.join(lost)}, which is date, key or rowversion; "
             "correct tables.yaml"
         )
-    _warn(table, drift)
-    if drift.added:
-        warehouse.add_columns(table, drift.added)
-    expected = {
-        **{name: warehouse.canonical(type_) for name, type_ in table.columns.items()},
-        **{name: warehouse.canonical(type_) for name, type_ in drift.added.items()},
-    }
-    copy = warehouse.shape(table)
-    if copy is None:
-        raise SchemaMismatch(
-            f"{table.name}: the warehouse has no table {table.target_table}; run `python -m include migrate`"
-        )
-    kept = drift_between(expected, copy)
-    if kept.missing:
-        raise SchemaMismatch(f"{table.name}: the warehouse has no column {', '.join(kept.missing)}; add it")
+    kept = _replica_drift(warehouse, table, drift.added)
+    if absent := [name for name in kept.missing if name not in drift.added]:
+        raise SchemaMismatch(f"{table.name}: the warehouse has no column {', '.join(absent)}; add it")
     _refuse(table, kept, "the warehouse", "alter the column to the type of the catalog")
+    _warn(table, drift)
+    # an ALTER keeps readers out even where it has nothing to do
+    if lacking := {name: type_ for name, type_ in drift.added.items() if name in kept.missing}:
+        warehouse.add_columns(table, lacking)
 
 
 def current_table(source: Source, warehouse: Warehouse, table: Table) -> Table:
@@ -114,7 +109,7 @@ def current_table(source: Source, warehouse: Warehouse, table: Table) -> Table:
     shape = source.shape(table)
     if shape is None:
         return table
-    drift = drift_between({name: source.canonical(type_) for name, type_ in table.columns.items()}, shape)
+    drift = _source_drift(source, table, shape)
     there = warehouse.shape(table) or {} if drift.added else {}
     added = {name: type_ for name, type_ in drift.added.items() if name in there}
     if not added and not drift.missing:
@@ -123,8 +118,19 @@ def current_table(source: Source, warehouse: Warehouse, table: Table) -> Table:
     return table.model_copy(update={"columns": {**columns, **added}})
 
 
-def _digits(type_: SqlType) -> int:
-    return (type_.precision or 0) - (type_.scale or 0)
+def _source_drift(source: Source, table: Table, shape: Shape) -> Drift:
+    """A source may have the very types of the catalog, or was made from it and has its own forms of them."""
+    return drift_between(table.columns, shape, lambda type_: (type_, source.canonical(type_)))
+
+
+def _replica_drift(warehouse: Warehouse, table: Table, added: Mapping[str, SqlType]) -> Drift:
+    """A replica has the warehouse's own forms of the types: another might hold less, if only blanks or an offset."""
+    shape = warehouse.shape(table)
+    if shape is None:
+        raise SchemaMismatch(
+            f"{table.name}: the warehouse has no table {table.target_table}; run `python -m include migrate`"
+        )
+    return drift_between({**table.columns, **added}, shape, lambda type_: (warehouse.canonical(type_),))
 
 
 def _refuse(table: Table, drift: Drift, where: str, remedy: str) -> None:

@@ -24,7 +24,6 @@ P = SqlType.parse
         ("bigint", "int"),
         ("int", "tinyint"),
         ("decimal(18,4)", "decimal(16,4)"),
-        ("decimal(18,6)", "decimal(16,4)"),
         ("datetime2(7)", "datetime2(3)"),
         ("varbinary(max)", "binary(8)"),
     ],
@@ -39,6 +38,7 @@ def test_a_wider_type_holds_every_value_and_not_the_other_way_round(wide: str, n
     [
         ("varchar(10)", "nvarchar(10)"),
         ("decimal(16,2)", "decimal(16,4)"),
+        ("decimal(18,6)", "decimal(16,4)"),
         ("decimal(16,6)", "decimal(16,4)"),
         ("float", "decimal(16,4)"),
         ("date", "datetime"),
@@ -61,6 +61,19 @@ def test_each_difference_is_told() -> None:
     assert drift.wider == ["B (varchar(20), varchar(10))"]
     assert drift.conflicts == ["D (varchar(9), int)", "E (geometry, bigint)"]
     assert (drift.added, drift.unknown) == ({"F": P("bit")}, {"G": "point"})
+
+
+def test_a_column_may_have_any_form_of_its_type_and_the_first_is_shown() -> None:
+    expected = {"A": P("char(5)"), "B": P("datetimeoffset(3)"), "C": P("char(5)"), "D": P("char(5)"), "E": P("int")}
+    found = {"A": P("varchar(5)"), "B": P("datetimeoffset(3)"), "C": P("varchar(9)"), "D": P("varchar(3)")}
+    drift = drift_between(expected, found, lambda type_: (type_, postgres_types.kept(type_)))
+    assert (drift.wider, drift.conflicts) == (["C (varchar(9), char(5))"], ["D (varchar(3), char(5))"])
+    only_kept = drift_between(expected, {**found, "A": P("char(5)")}, lambda type_: (postgres_types.kept(type_),))
+    assert only_kept.conflicts == [
+        "A (char(5), varchar(5))",
+        "B (datetimeoffset(3), varchar(34))",
+        "D (varchar(3), varchar(5))",
+    ]
 
 
 def test_a_database_made_from_the_catalog_does_not_drift() -> None:

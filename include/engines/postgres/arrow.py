@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,11 @@ import pyarrow.compute as pc
 from adbc_driver_postgresql import StatementOptions
 from psycopg import sql as pgsql
 
-from include.catalog import Table
+from include.catalog import SqlType, Table
 from include.engines.arrow import arrow_schema, conform
 from include.engines.base import Loaded, OnRows
+from include.engines.postgres.types import kept
+from include.errors import ValueDoesNotFit
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +46,20 @@ def write(
     copy: pgsql.Composed,
     batches: Iterator[pa.RecordBatch],
     table: Table,
+    shape: Mapping[str, SqlType | str],
     on_rows: OnRows,
 ) -> Loaded:
-    """Write batches through a COPY statement; none of the rows stays if an error is raised."""
+    """
+    Write batches through a COPY statement; none of the rows stays if an error is raised.
+
+    :param shape: the columns of the target: an integer is sent as wide as it is there.
+    """
     identifiers = [place for place, type_ in enumerate(table.columns.values()) if type_.base == "uniqueidentifier"]
     times = _seven_digit_times(table)
+    integers = _integers_of(table, shape)
     schema = arrow_schema(table)
+    for place, type_ in integers.items():
+        schema = schema.set(place, schema.field(place).with_type(type_))
     for place in identifiers:
         schema = schema.set(place, schema.field(place).with_type(pa.binary()))
     for place, base in times.items():
@@ -60,13 +70,35 @@ def write(
         with cursor.copy(copy) as target:
             target.write(encoder.write_header())
             for batch in batches:
-                data = encoder.write_batch(_with_times(_with_bytes(batch, identifiers), times))
+                data = encoder.write_batch(
+                    _with_times(_with_bytes(_with_integers(batch, integers), identifiers), times)
+                )
                 target.write(data)
                 rows += batch.num_rows
                 size += len(data)
                 on_rows(rows, size)
             target.write(encoder.finish())
         return Loaded(cursor.rowcount, size)
+
+
+def with_exact_times(batches: Iterator[pa.RecordBatch], table: Table) -> Iterator[pa.RecordBatch]:
+    """
+    Return the batches, each of them looked at: PostgreSQL would round a second to the digits of its column.
+
+    :raises ValueDoesNotFit: if a second has more digits than the catalog's type.
+    """
+    digits = [(name, type_, kept(type_).fraction) for name, type_ in table.columns.items()]
+    fewer = [(name, type_, 10 ** (6 - count)) for name, type_, count in digits if count is not None and count < 6]
+    for batch in batches:
+        for name, type_, step in fewer:
+            ticks = batch.column(name).cast(pa.int64())
+            whole = pc.multiply(pc.divide(ticks, step), step)
+            if pc.any(pc.not_equal(ticks, whole)).as_py():
+                raise ValueDoesNotFit(
+                    f"{table.name}: column {name}: a second has more digits than {type_}"
+                    " (widen the column, or mend the value at the source)"
+                )
+        yield batch
 
 
 def without_seventh_digits(batches: Iterator[pa.RecordBatch], table: Table) -> Iterator[pa.RecordBatch]:
@@ -97,6 +129,27 @@ def _seven_digit_times(table: Table) -> dict[int, str]:
     """Return the place and the base type of each column of times that Arrow holds as text."""
     columns = enumerate(table.columns.values())
     return {place: type_.base for place, type_ in columns if type_.is_exact_only_as_text and type_.base in _TIME_TYPES}
+
+
+#: Integers as the server names them, read back as types of the catalog.
+_INTEGER_TYPES = {"smallint": pa.int16(), "int": pa.int32(), "bigint": pa.int64()}
+
+
+def _integers_of(table: Table, shape: Mapping[str, SqlType | str]) -> dict[int, pa.DataType]:
+    """Return the place and the target's type of each integer that is wider there."""
+    found = enumerate((shape.get(name), kept(type_)) for name, type_ in table.columns.items())
+    return {
+        place: _INTEGER_TYPES[there.base]
+        for place, (there, here) in found
+        if isinstance(there, SqlType) and there != here and {there.base, here.base} <= _INTEGER_TYPES.keys()
+    }
+
+
+def _with_integers(batch: pa.RecordBatch, integers: dict[int, pa.DataType]) -> pa.RecordBatch:
+    """Return the batch with integers as wide as the target's."""
+    for place, type_ in integers.items():
+        batch = batch.set_column(place, batch.schema.field(place).with_type(type_), batch.column(place).cast(type_))
+    return batch
 
 
 def _with_times(batch: pa.RecordBatch, times: dict[int, str]) -> pa.RecordBatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -137,6 +137,10 @@ class PostgresSnapshot:
         """The query for the rows, in the catalog's columns."""
         return sql.select(self.table, sql.source_name(self.table), self.span)
 
+    def shape(self) -> Mapping[str, SqlType | str]:
+        """Return the columns that the table has at this moment."""
+        return shape_of(column_texts(self.session, self.table.source_schema, self.table.name)) or {}
+
     @property
     def own_checksum(self) -> str:
         """The method by which PostgreSQL sums rows itself."""
@@ -162,4 +166,5 @@ class PostgresSnapshot:
         uri = conninfo(self.source.connection, self.source.application)
         query = sql.select_for_arrow(self.table, sql.source_name(self.table), self.span)
         with translated(f"{self.table.name} {self.span.name}: reading the source"):
-            yield from arrow.read(uri, self.id, query.as_string(self.session), self.table, batch_bytes)
+            batches = arrow.read(uri, self.id, query.as_string(self.session), self.table, batch_bytes)
+            yield from arrow.with_exact_times(batches, self.table)

@@ -135,18 +135,24 @@ def _row_hash(table: Table) -> Query:
     alone, together = [], []
     for place, (name, type_) in enumerate(table.columns.items()):
         as_text = type_.is_text or type_.base == "datetimeoffset"
+        value = _padded(name, type_) if type_.base in ("char", "nchar") else _value(name, type_)
         function = "hashtextextended" if as_text else _HASHES.get(type_.base)
         if function is None:
             together.append(name)
             continue
         alone.append(
             sql.SQL("coalesce({function}({column}, {place}), {place})").format(
-                function=sql.Identifier(function), column=_value(name, type_), place=sql.Literal(place)
+                function=sql.Identifier(function), column=value, place=sql.Literal(place)
             )
         )
     if together:
         alone.append(sql.SQL("hash_record_extended(ROW({}), 0)").format(names(together)))
     return sql.SQL(" # ").join(alone)
+
+
+def _padded(name: str, type_: SqlType) -> Query:
+    """A char of PostgreSQL loses its blanks on the way to text; the copy, a varchar, has them."""
+    return sql.SQL("rpad({}::text, {})").format(sql.Identifier(name), sql.Literal(type_.length))
 
 
 def _version_sum(table: Table) -> Query:

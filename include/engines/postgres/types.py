@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from include.catalog.types import SqlType
 
@@ -86,6 +87,11 @@ def kept(type_: SqlType) -> SqlType:
     for pattern, form in _FORMAT_NAMES.items():
         text = re.sub(f"^{pattern}", form, text)
     return sql_type(text)
+
+
+def is_as_made(columns: Mapping[str, SqlType], found: Mapping[str, SqlType | str]) -> bool:
+    """Whether the columns were found with the very types, or with those that PostgreSQL has for them."""
+    return all(found.get(name) in (type_, kept(type_)) for name, type_ in columns.items())
 
 
 def sql_type(text: str) -> SqlType:

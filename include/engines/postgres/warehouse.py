@@ -167,6 +167,10 @@ class PostgresStaging:
     warehouse: PostgresWarehouse
     rows: int = 0
 
+    def shape(self) -> Mapping[str, SqlType | str]:
+        """Return the columns of the replica, after which the table is made."""
+        return self.warehouse.shape(self.table) or {}
+
     def as_kept(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Return the batches with times of six digits; how many had a seventh is logged."""
         from include.engines.postgres import arrow
@@ -177,7 +181,8 @@ class PostgresStaging:
         """Write all batches, or nothing."""
         from include.engines.postgres import arrow
 
-        return self.fill(lambda session, copy: arrow.write(session, copy, batches, self.table, on_rows))
+        shape = self.shape()
+        return self.fill(lambda session, copy: arrow.write(session, copy, batches, self.table, shape, on_rows))
 
     def fill(self, write: Callable[[psycopg.Connection[Any], pgsql.Composed], Loaded]) -> Loaded:
         """
