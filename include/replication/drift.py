@@ -95,12 +95,14 @@ def follow(source: Source, warehouse: Warehouse, table: Table, shape: Shape) -> 
             "correct tables.yaml"
         )
     kept = _replica_drift(warehouse, table, drift.added)
-    if absent := [name for name in kept.missing if name not in drift.added]:
+    if absent := [name for name in kept.missing if name in needed]:
         raise SchemaMismatch(f"{table.name}: the warehouse has no column {', '.join(absent)}; add it")
     _refuse(table, kept, "the warehouse", "alter the column to the type of the catalog")
     _warn(table, drift)
     # an ALTER keeps readers out even where it has nothing to do
-    if lacking := {name: type_ for name, type_ in drift.added.items() if name in kept.missing}:
+    wanted = {**table.columns, **drift.added}
+    if lacking := {name: wanted[name] for name in kept.missing if name not in drift.missing}:
+        log.info("%s: columns added to the warehouse: %s", table.name, ", ".join(lacking))
         warehouse.add_columns(table, lacking)
 
 

@@ -290,3 +290,18 @@ def test_a_source_that_is_not_there_is_recorded(stage: Stage) -> None:
     assert row["status"] == "failed"
     assert "connecting to" in row["error"]
     assert row["finished_at"] is not None
+
+
+def test_a_column_that_the_catalog_got_before_the_warehouse_is_added(stage: Stage) -> None:
+    load_all(stage.run("before"), SALES)
+    with stage.connect_warehouse() as connection:
+        connection.execute(f'ALTER TABLE {REPLICA} DROP COLUMN "BILL_REMARK"')  # type: ignore[arg-type]
+    assert run_october(stage, "after").status == "verified"
+    assert_same_rows(stage, SALES, OCTOBER)
+
+
+def test_a_key_that_the_warehouse_lacks_is_not_added(stage: Stage) -> None:
+    with stage.connect_warehouse() as connection:
+        connection.execute(f'ALTER TABLE {REPLICA} DROP COLUMN "ID"')  # type: ignore[arg-type]
+    with pytest.raises(SchemaMismatch, match="the warehouse has no column ID; add it"):
+        prepare(stage.run(), SALES)
