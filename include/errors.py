@@ -18,7 +18,7 @@ RetailSyncError
     └── CountMismatch       source and copy still differ after a repeat
 
 Messages name table, window and step, and say what to do. They never hold a
-password or the content of a row.
+password or the content of a row; a row that has to be mended is named by its key.
 """
 
 

@@ -27,15 +27,18 @@ _RANGES: dict[str, tuple[Any, Any]] = {
 _TWO_UNITS = r"[\x{10000}-\x{10FFFF}]"
 
 
-def fitting(batches: Iterator[pa.RecordBatch], table: Table, span: Span) -> Iterator[pa.RecordBatch]:
+def fitting(
+    batches: Iterator[pa.RecordBatch], table: Table, span: Span, *, sql_server: bool
+) -> Iterator[pa.RecordBatch]:
     """
     Return the batches, each of them looked at.
 
+    :param sql_server: whether the limits are SQL Server's; PostgreSQL's types only limit the length of text.
     :raises ValueDoesNotFit: naming table, column and the row's key.
     """
     for batch in batches:
         for name, type_ in table.columns.items():
-            if (row := _first_misfit(batch.column(name), type_)) is not None:
+            if (row := _first_misfit(batch.column(name), type_, sql_server)) is not None:
                 raise ValueDoesNotFit(
                     f"{table.name} {span.name}: column {name} of the row with {_key(batch, table, row)}:"
                     f" the value is no {type_} (widen the column, or mend the value at the source)"
@@ -43,14 +46,16 @@ def fitting(batches: Iterator[pa.RecordBatch], table: Table, span: Span) -> Iter
         yield batch
 
 
-def _first_misfit(column: pa.Array, type_: SqlType) -> int | None:
+def _first_misfit(column: pa.Array, type_: SqlType, sql_server: bool) -> int | None:
     misfits = None
     if type_.is_text and type_.length is not None:
         # there are never more characters than bytes: most columns need no second look
         if (pc.max(pc.binary_length(column)).as_py() or 0) > type_.length:
-            pairs = pc.count_substring_regex(column, _TWO_UNITS)
-            misfits = pc.greater(pc.add(pc.utf8_length(column), pairs), type_.length)
-    elif type_.base in _RANGES:
+            units = pc.utf8_length(column)
+            if sql_server:
+                units = pc.add(units, pc.count_substring_regex(column, _TWO_UNITS))
+            misfits = pc.greater(units, type_.length)
+    elif sql_server and type_.base in _RANGES:
         low, high = (pa.scalar(bound).cast(column.type) for bound in _RANGES[type_.base])
         misfits = pc.or_(pc.less(column, low), pc.greater(column, high))
     if misfits is None:

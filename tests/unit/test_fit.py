@@ -45,14 +45,14 @@ def batch(type_: str, values: list[Any], **fields: Any) -> tuple[Any, pa.RecordB
 @pytest.mark.parametrize("type_", FITS)
 def test_what_fits_passes(type_: str) -> None:
     table, rows = batch(type_, FITS[type_])
-    assert list(fitting(iter([rows, rows]), table, UNDATED)) == [rows, rows]
+    assert list(fitting(iter([rows, rows]), table, UNDATED, sql_server=True)) == [rows, rows]
 
 
 @pytest.mark.parametrize("type_", MISFITS)
 def test_what_does_not_is_named_without_its_value(type_: str) -> None:
     table, rows = batch(type_, [*FITS[type_], MISFITS[type_], None])
     with pytest.raises(ValueDoesNotFit) as told:
-        list(fitting(iter([rows]), table, UNDATED))
+        list(fitting(iter([rows]), table, UNDATED, sql_server=True))
     key = 100 + len(FITS[type_])
     assert str(told.value).startswith(f"SALES undated: column C of the row with ID {key}: the value is no {type_} (")
     assert str(MISFITS[type_]) not in str(told.value)
@@ -61,11 +61,24 @@ def test_what_does_not_is_named_without_its_value(type_: str) -> None:
 def test_a_row_without_a_key_is_named_by_its_place() -> None:
     table, rows = batch("varchar(1)", ["a", "bb"], key=[])
     with pytest.raises(ValueDoesNotFit, match="the row with number 1 of its batch, the table has no key"):
-        list(fitting(iter([rows]), table, UNDATED))
+        list(fitting(iter([rows]), table, UNDATED, sql_server=True))
 
 
 def test_an_empty_batch_and_one_of_nulls_pass() -> None:
     for values in ([], [None, None]):
         for type_ in MISFITS:
             table, rows = batch(type_, values)
-            assert list(fitting(iter([rows]), table, UNDATED)) == [rows]
+            assert list(fitting(iter([rows]), table, UNDATED, sql_server=True)) == [rows]
+
+
+def test_postgres_counts_characters_and_has_wider_times() -> None:
+    for type_, values in {
+        "nvarchar(2)": ["😀漢"],
+        "datetime": [datetime(1, 1, 1)],
+        "money": [Decimal("9" * 15)],
+    }.items():
+        table, rows = batch(type_, values)
+        assert list(fitting(iter([rows]), table, UNDATED, sql_server=False)) == [rows]
+    table, rows = batch("nvarchar(2)", ["😀漢", "abc"])
+    with pytest.raises(ValueDoesNotFit, match="column C of the row with ID 101: the value is no nvarchar"):
+        list(fitting(iter([rows]), table, UNDATED, sql_server=False))

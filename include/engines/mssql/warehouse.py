@@ -181,7 +181,7 @@ class MssqlStaging:
 
         def counted() -> Iterator[pa.RecordBatch]:
             nonlocal sent
-            for batch in fitting(batches, table, span):
+            for batch in fitting(batches, table, span, sql_server=True):
                 self._note_characters(batch)
                 yield batch
                 sent = Loaded(sent.rows + batch.num_rows, sent.bytes + batch.nbytes)

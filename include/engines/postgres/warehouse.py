@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from include.catalog import SqlType, Table
 from include.connections import Connection
 from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
+from include.engines.fit import fitting
 from include.engines.patience import dropped_on_failure, until_published
 from include.engines.postgres import ddl, sql
 from include.engines.postgres.connect import connect, conninfo, sqlalchemy_engine
@@ -181,8 +182,8 @@ class PostgresStaging:
         """Write all batches, or nothing."""
         from include.engines.postgres import arrow
 
-        shape = self.shape()
-        return self.fill(lambda session, copy: arrow.write(session, copy, batches, self.table, shape, on_rows))
+        shape, fit = self.shape(), fitting(batches, self.table, self.span, sql_server=False)
+        return self.fill(lambda session, copy: arrow.write(session, copy, fit, self.table, shape, on_rows))
 
     def fill(self, write: Callable[[psycopg.Connection[Any], pgsql.Composed], Loaded]) -> Loaded:
         """
