@@ -161,6 +161,7 @@ def test_a_window_is_published_under_the_lock_and_in_order() -> None:
     assert kinds == [
         "SET LOCK_TIMEOUT 5000",
         "SET NOCOUNT ON;",
+        "SET NOCOUNT OFF",
         "SELECT MIN(CONVERT(bigint, [ID])),",
         "DELETE FROM [staging].[copy_SALES__20251001_20251101]",
         "DELETE FROM [dbo].[copy_SALES]",

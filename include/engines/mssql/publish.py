@@ -89,6 +89,8 @@ class Publication:
     def _take_lock(self, wait: int) -> None:
         name = f"retail-sync publish {self.table.target_schema}.{self.table.target_table}"
         result = self._fetch((TAKE_LOCK, (name, wait)))[0][0]
+        # not every engine takes the setting back at the end of the batch, and rows are counted below
+        self._execute(("SET NOCOUNT OFF", ()))
         if result < 0:
             raise LockTimeout(f"the publish lock of {self.table.target_table} was not to be had ({result})")
 
