@@ -166,6 +166,7 @@ def test_the_migrations_are_t_sql() -> None:
         assert_sqlglot_reads(batch)
     assert "CREATE TABLE [dbo].[com_5013_APP_4_SALES]" in text
     assert "DATETIMEOFFSET" in text
+    assert "from_date DATE NULL" in text
 
 
 def test_the_run_record_is_written_in_t_sql() -> None:

@@ -176,7 +176,7 @@ def delete_stale(table: Table, span: Span, low: Any, high: Any) -> Statement:
     staging = quoted(staging_name(table, span))
     same = " AND ".join(f"t.{quoted(column)} = {_converted(table, column, staging + '.')}" for column in table.key)
     newer = (
-        f"SELECT 1 FROM {sql.target_name(table)} AS t WHERE t.{quoted(table.key[0])} BETWEEN ? AND ?"
+        f"SELECT 1 FROM {sql.target_name(table)} AS t WHERE {_range(table, 't.')}"
         f" AND {outside} AND {same} AND t.{version} > {staging}.{version}"
     )
     return f"DELETE FROM {ddl.staging_table(table, span)} WHERE EXISTS ({newer})", (low, high, *values)
@@ -192,8 +192,10 @@ def lost_characters(table: Table, span: Span, column: str) -> Statement:
     return f"SELECT TOP (1) {key} FROM {ddl.staging_table(table, span)} WHERE {differs}", ()
 
 
-def _range(table: Table) -> str:
-    return f"{quoted(table.key[0])} BETWEEN ? AND ?"
+def _range(table: Table, prefix: str = "") -> str:
+    """The bounds are compared in the key's own type: as Unicode, text may sort otherwise."""
+    type_ = declared(table.columns[table.key[0]])
+    return f"{prefix}{quoted(table.key[0])} BETWEEN CONVERT({type_}, ?) AND CONVERT({type_}, ?)"
 
 
 def _same_key(table: Table) -> str:
