@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import time
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -184,7 +185,9 @@ class MssqlEnd:
         marks = ", ".join(_mark(type_) for type_ in table.columns.values())
         statement = f"INSERT INTO {self._name(table)} ({names(table.columns)}) VALUES ({marks})"
         for row in rows:
-            self._execute(statement, *(row.get(name) for name in table.columns))
+            # pyodbc would cut the fraction of a time off
+            values = (row.get(name) for name in table.columns)
+            self._execute(statement, *(str(value) if isinstance(value, time) else value for value in values))
 
     def update(self, table: Table, key: Any, values: Row) -> None:
         sets = ", ".join(f"{quoted(name)} = {_mark(table.columns[name])}" for name in values)
@@ -230,7 +233,7 @@ class MssqlEnd:
 
 def _mark(type_: SqlType) -> str:
     """Return the placeholder of a value; what is given as text or bytes is converted by the server."""
-    if type_.is_exact_only_as_text:
+    if type_.is_exact_only_as_text or type_.base == "time":
         return f"CONVERT({type_}, ?, 121)"
     if type_.base in ("binary", "varbinary", "rowversion", "image"):
         return "CONVERT(varbinary(max), ?)"

@@ -76,11 +76,18 @@ class MssqlPythonDriver:
 
         reader = pa.RecordBatchReader.from_batches(first.schema, watched())
         session = _connect(connection, application, read_only=False)
+        # the copy takes this for the limit of its own login
+        session.timeout = login_timeout(connection)
         doing = f"copying into {table}"
         try:
             with session.cursor() as cursor:
                 done = cursor.bulkcopy_arrow(
-                    table, reader, timeout=0, table_lock=True, keep_nulls=True, column_mappings=list(columns)
+                    table,
+                    reader,
+                    timeout=query_timeout(connection),
+                    table_lock=True,
+                    keep_nulls=True,
+                    column_mappings=list(columns),
                 )
         except BaseException as error:
             if raised:
