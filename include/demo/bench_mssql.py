@@ -23,6 +23,7 @@ from include.engines.mssql import MssqlWarehouse, ddl, sql
 from include.engines.mssql.connect import odbc_string
 from include.engines.mssql.publish import insert_staged
 from include.engines.mssql.source import MssqlSource
+from include.settings import Settings
 
 _SCHEMA = "retail_sync_bench"
 _BARE_BATCH = 8192
@@ -59,9 +60,9 @@ def _fill(warehouse: MssqlWarehouse, source: Source, table: Table, there: Table)
         for statement in ddl.create_replica(there):
             session.exec_driver_sql(statement)
     with source.snapshot(table, MONTH) as snapshot, warehouse.staging(there, MONTH) as staging:
-        staging.load(snapshot.batches(4 * 1024 * 1024), _ignore)
+        staging.load(snapshot.batches(Settings().batch_bytes), _ignore)
         with warehouse.begin() as session:
-            session.exec_driver_sql(*insert_staged(there, MONTH))
+            session.exec_driver_sql(*insert_staged(there, MONTH, sql.target_name(there)))
 
 
 def _bare(connection: Connection, table: Table) -> int:
@@ -76,7 +77,7 @@ def _bare(connection: Connection, table: Table) -> int:
 
 def _reader(connection: Connection, table: Table) -> int:
     with MssqlSource(connection).snapshot(table, MONTH) as snapshot:
-        return _count(lambda: snapshot.batches(4 * 1024 * 1024))
+        return _count(lambda: snapshot.batches(Settings().batch_bytes))
 
 
 def _count(batches: Callable[[], Iterator[Any]]) -> int:

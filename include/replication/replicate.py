@@ -212,7 +212,7 @@ class _Replication:
             self.report.rows_read, self.report.bytes_read = loaded.rows, loaded.bytes
             self.observer.step(Step.STAGED)
             digest = sums.digest()
-        self.report.rows_source = sums.rows()
+        self.report.rows_source = sums.counted().rows
         if loaded.rows != self.report.rows_source:
             raise SourceChanged(
                 f"{self.table.name} {self.span.name}: {loaded.rows:,} rows were loaded,"

@@ -192,11 +192,21 @@ def test_text_is_looked_at_only_where_other_characters_than_ascii_were_seen() ->
 def test_a_whole_month_is_switched_in_where_the_replica_has_its_partition() -> None:
     bounds = [(MONTH.start, 11), (MONTH.end, 12)]
     answers = (TAKEN, ("SELECT MIN", [(None, None)]), ("SELECT CAST(r.value", bounds), ("SELECT COUNT_BIG", [(5,)]))
-    session = Answers(*answers, ("INSERT INTO [staging]", 3))
+    columns = ("SELECT COLUMN_NAME", [(name, "int") for name in SALES.columns])
+    session = Answers(*answers, columns, ("INSERT INTO [staging]", 3))
     published = publication(session, partitions=True).run(5.0)
     assert (published.rows, published.replaced) == (3, 5)
     assert session.asked[-4:-1] == partitions.swap(SALES, MONTH, 11)
     assert not any(text.startswith("DELETE FROM [dbo]") for text in session.asked)
+
+
+def test_a_month_is_not_switched_into_a_replica_that_has_other_columns() -> None:
+    bounds = [(MONTH.start, 11), (MONTH.end, 12)]
+    columns = ("SELECT COLUMN_NAME", [(name, "int") for name in [*SALES.columns, "GONE"]])
+    answers = (TAKEN, ("SELECT MIN", [(None, None)]), ("SELECT CAST(r.value", bounds), columns)
+    session = Answers(*answers, ("INSERT INTO [dbo]", 3))
+    assert publication(session, partitions=True).run(5.0).rows == 3
+    assert not any("SWITCH" in text for text in session.asked)
 
 
 @pytest.mark.parametrize("found", [{}, {MONTH.start: 11}, {MONTH.start: 11, MONTH.end: 13}], ids=str)

@@ -61,7 +61,7 @@ def statements(table: Table, span: Span) -> list[sql.Statement]:
         *(sql.digest(table, sql.target_name(table), span, level) for level in (Level.COUNTS, Level.VERSIONS)),
         ddl.staging_tables(table),
         publish.delete_span(table, span),
-        publish.insert_staged(table, span),
+        publish.insert_staged(table, span, sql.target_name(table)),
         *(
             publish.lost_characters(table, span, name)
             for name, type_ in table.columns.items()
@@ -84,10 +84,12 @@ def statements(table: Table, span: Span) -> list[sql.Statement]:
             *partitions.create_scheme(declared(table.columns[table.date or ""]), span),
             *ddl.create_replica(table, partitioned=True),
             *partitions.create_incoming(table, span),
-            partitions.insert_incoming(table, span, ddl.staging_table(table, span)),
             *partitions.swap(table, span, 7),
         ]
-        found += [partitions.boundaries(table, span), publish.count_span(table, span)]
+        found += [
+            publish.insert_staged(table, span, partitions.incoming_table(table, span)),
+            *(partitions.boundaries(table, span), publish.count_span(table, span)),
+        ]
     if table.key and table.rowversion:
         found.append(publish.delete_stale(table, span, 1, 2))
     return [*found, *((text, ()) for text in plain)]

@@ -7,11 +7,9 @@ unique by an index of its own. A staging table is a heap without an index.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from include.catalog import Catalog, SqlType, Table
 from include.engines.mssql import partitions
-from include.engines.mssql.sql import Statement, literal, names, quoted, target_name
+from include.engines.mssql.sql import Statement, declarations, literal, names, quoted, target_name
 from include.engines.mssql.types import declared, staged
 from include.engines.staging import STAGING_SCHEMA, staging_name
 from include.windows import Span, Window
@@ -52,7 +50,7 @@ def create_replica(table: Table, *, partitioned: bool = False) -> list[str]:
     """
     target = target_name(table)
     partitioned = partitioned and _has_date(table)
-    create = f"CREATE TABLE {target} ({_columns(table.columns, as_declared=True)})"
+    create = f"CREATE TABLE {target} ({declarations(table.columns, declared)})"
     made = [create + (partitions.on_scheme(table) if partitioned else "")]
     if _has_date(table) and table.date:
         name = quoted(f"{table.target_table}_by_date")
@@ -81,7 +79,7 @@ def create_staging(table: Table, span: Span) -> list[str]:
     """Return the statements that make a span's staging table, in the place of an older one."""
     return [
         drop_staging(table, span),
-        f"CREATE TABLE {staging_table(table, span)} ({_columns(table.columns, as_declared=False)})",
+        f"CREATE TABLE {staging_table(table, span)} ({declarations(table.columns, staged)})",
     ]
 
 
@@ -107,8 +105,3 @@ def staging_tables(table: Table) -> Statement:
         "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME LIKE ?",
         (STAGING_SCHEMA, pattern),
     )
-
-
-def _columns(columns: Mapping[str, SqlType], *, as_declared: bool) -> str:
-    form = declared if as_declared else staged
-    return ", ".join(f"{quoted(name)} {form(type_)} NULL" for name, type_ in columns.items())

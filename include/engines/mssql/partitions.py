@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import date
 
 from include.catalog import Table
-from include.engines.mssql.sql import Statement, literal, names, quoted, target_name
+from include.engines.mssql.sql import Statement, declarations, literal, names, quoted, target_name
 from include.engines.mssql.types import declared
 from include.engines.staging import STAGING_SCHEMA, staging_name
 from include.windows import Window, months
@@ -56,11 +56,16 @@ def number_of(month: Window, numbers: Mapping[date, int]) -> int | None:
     return start if start is not None and end == start + 1 else None
 
 
+def incoming_table(table: Table, month: Window) -> str:
+    """Return the quoted name of the table that is switched in."""
+    return f"{quoted(STAGING_SCHEMA)}.{quoted(staging_name(table, month) + '__in')}"
+
+
 def create_incoming(table: Table, month: Window) -> list[str]:
     """Return the statements that make a table of the replica's shape for the rows of one month."""
     assert table.date is not None
-    incoming, day = _incoming(table, month), quoted(table.date)
-    columns = ", ".join(f"{quoted(name)} {declared(type_)} NULL" for name, type_ in table.columns.items())
+    incoming, day = incoming_table(table, month), quoted(table.date)
+    columns = declarations(table.columns, declared)
     check = f"CHECK ({day} IS NOT NULL AND {day} >= {_day(month.start)} AND {day} < {_day(month.end)})"
     statements = [
         f"CREATE TABLE {incoming} ({columns}, {check}) ON [PRIMARY]",
@@ -71,18 +76,12 @@ def create_incoming(table: Table, month: Window) -> list[str]:
     return statements
 
 
-def insert_incoming(table: Table, month: Window, staging: str) -> str:
-    """Return the statement that copies the staging table into the incoming one."""
-    columns = names(table.columns)
-    return f"INSERT INTO {_incoming(table, month)} ({columns}) SELECT {columns} FROM {staging}"
-
-
 def swap(table: Table, month: Window, number: int) -> list[str]:
     """Return the statements that put the incoming table in the place of a partition."""
     return [
         f"TRUNCATE TABLE {target_name(table)} WITH (PARTITIONS ({number}))",
-        f"ALTER TABLE {_incoming(table, month)} SWITCH TO {target_name(table)} PARTITION {number}",
-        f"DROP TABLE {_incoming(table, month)}",
+        f"ALTER TABLE {incoming_table(table, month)} SWITCH TO {target_name(table)} PARTITION {number}",
+        f"DROP TABLE {incoming_table(table, month)}",
     ]
 
 
@@ -94,10 +93,6 @@ def unique_columns(table: Table) -> tuple[str, ...]:
 
 def _scheme(date_type: str) -> str:
     return f"retail_sync_by_month_{date_type}"
-
-
-def _incoming(table: Table, month: Window) -> str:
-    return f"{quoted(STAGING_SCHEMA)}.{quoted(staging_name(table, month) + '__in')}"
 
 
 def _day(day: date) -> str:

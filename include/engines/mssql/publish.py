@@ -68,7 +68,7 @@ class Publication:
 
     def _replace(self) -> tuple[int, int]:
         replaced = self._execute(delete_span(self.table, self.span))
-        return self._execute(insert_staged(self.table, self.span)), replaced
+        return self._execute(insert_staged(self.table, self.span, sql.target_name(self.table))), replaced
 
     def _switch(self) -> tuple[int, int] | None:
         """Switch a whole month in, where the replica has a partition of just that month."""
@@ -76,15 +76,20 @@ class Publication:
         if not self.partitions or not isinstance(month, Window) or not month.is_month or self.table.date_is_text:
             return None
         number = partitions.number_of(month, dict(self._fetch(partitions.boundaries(self.table, month))))
-        if number is None:
+        if number is None or not self._has_all_columns():
             return None
         for statement in partitions.create_incoming(self.table, month):
             self._execute((statement, ()))
-        rows = self._execute((partitions.insert_incoming(self.table, month, ddl.staging_table(self.table, month)), ()))
+        rows = self._execute(insert_staged(self.table, month, partitions.incoming_table(self.table, month)))
         replaced = int(self._fetch(count_span(self.table, month))[0][0])
         for statement in partitions.swap(self.table, month, number):
             self._execute((statement, ()))
         return rows, replaced
+
+    def _has_all_columns(self) -> bool:
+        """A table that is switched in has the replica's columns in their order; a column may be gone at the source."""
+        there = self._fetch(sql.columns_of(self.table.target_schema, self.table.target_table))
+        return [row[0] for row in there] == list(self.table.columns)
 
     def _take_lock(self, wait: int) -> None:
         name = f"retail-sync publish {self.table.target_schema}.{self.table.target_table}"
@@ -142,11 +147,10 @@ def delete_span(table: Table, span: Span) -> Statement:
     return f"DELETE FROM {sql.target_name(table)} WHERE {condition}", values
 
 
-def insert_staged(table: Table, span: Span) -> Statement:
-    """Return the statement that copies the staging table into the replica; the server converts the types."""
+def insert_staged(table: Table, span: Span, into: str) -> Statement:
+    """Return the statement that copies the staging table into another; the server converts the types."""
     columns = sql.names(table.columns)
-    staging = ddl.staging_table(table, span)
-    return f"INSERT INTO {sql.target_name(table)} ({columns}) SELECT {columns} FROM {staging}", ()
+    return f"INSERT INTO {into} ({columns}) SELECT {columns} FROM {ddl.staging_table(table, span)}", ()
 
 
 def key_bounds(table: Table, span: Span) -> Statement:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from include.catalog import SqlType, Table
@@ -18,6 +18,7 @@ from include.engines.mssql.features import QUESTION, Features
 from include.engines.mssql.types import kept, row_bytes, sql_type
 from include.engines.rowsums import sum_rows
 from include.errors import AccessDenied, SchemaMismatch
+from include.settings import Settings
 from include.windows import Span
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class MssqlSource:
 
     connection: Connection
     application: str = "retail-sync"
-    batch_bytes: int = 4 * 1024 * 1024
+    batch_bytes: int = field(default_factory=lambda: Settings().batch_bytes)
 
     def columns(self, table: Table) -> list[str] | None:
         """Return the names of the columns that the database has now, None without the table."""

@@ -7,10 +7,10 @@ are quoted. Nothing here needs more than the common core of T-SQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from include.catalog import Table
+from include.catalog import SqlType, Table
 from include.engines.base import Level
 from include.engines.mssql.types import readable
 from include.windows import Span, Undated
@@ -34,6 +34,11 @@ def quoted(name: str) -> str:
 def names(columns: Iterable[str]) -> str:
     """Return quoted names with commas between."""
     return ", ".join(map(quoted, columns))
+
+
+def declarations(columns: Mapping[str, SqlType], form: Callable[[SqlType], str]) -> str:
+    """Return the columns of a CREATE TABLE, each nullable and of the type that ``form`` gives."""
+    return ", ".join(f"{quoted(name)} {form(type_)} NULL" for name, type_ in columns.items())
 
 
 def literal(text: str) -> str:

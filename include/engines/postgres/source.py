@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -21,6 +21,7 @@ from include.engines.postgres.errors import translated
 from include.engines.postgres.types import kept, sql_type
 from include.engines.rowsums import sum_rows
 from include.errors import SchemaMismatch
+from include.settings import Settings
 from include.windows import Span
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class PostgresSource:
 
     connection: Connection
     application: str = "retail-sync"
-    batch_bytes: int = 4 * 1024 * 1024
+    batch_bytes: int = field(default_factory=lambda: Settings().batch_bytes)
 
     def columns(self, table: Table) -> list[str] | None:
         """Return the names of the columns that the database has now, None without the table."""
