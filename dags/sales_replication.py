@@ -23,9 +23,10 @@ from include import catalog
 from include.replication.request import DEFAULTS, OnFailure
 from include.replication.verify import Verify
 from include.settings import Settings
+from retail_sync.assets import replica_asset
 from retail_sync.operators.plan import PlanRunOperator
 from retail_sync.operators.replicate_window import ReplicateWindowOperator
-from retail_sync.operators.table import CloseTableOperator, OpenTableOperator, replica_asset
+from retail_sync.operators.table import CloseTableOperator, OpenTableOperator
 from retail_sync.operators.verdict import VerdictOperator
 
 settings = Settings()

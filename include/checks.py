@@ -102,7 +102,7 @@ def _collation(settings: Settings, connection: Connection, facts: dict[str, Any]
 
 def _control(settings: Settings) -> list[Finding]:
     connection = find(settings.control_connection, settings.local_dir)
-    with locks.hold(connection, locks.LockSpace.WINDOW, ["check"], holder="retail-sync check", wait=10):
+    with locks.hold(connection, [locks.Name(locks.LockSpace.WINDOW, "check")], holder="retail-sync check", wait=10):
         found = f"{connection}: advisory locks work"
     return [Finding(connection.id, True, found), _migrated("control", connection)]
 

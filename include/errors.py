@@ -15,6 +15,7 @@ RetailSyncError
     ├── AccessDenied        login refused or a right is missing
     ├── SchemaMismatch      a table or column is missing or of another type
     ├── ValueDoesNotFit     the target's type cannot hold a value
+    ├── EmptySource         a table is empty at the source, its copy is not
     └── CountMismatch       source and copy still differ after a repeat
 
 Messages name table, window and step, and say what to do. They never hold a
@@ -76,6 +77,10 @@ class SchemaMismatch(PermanentError):
 
 class ValueDoesNotFit(PermanentError):
     """The target's type cannot hold a value of the source."""
+
+
+class EmptySource(PermanentError):
+    """A table is empty at the source and its copy is not; somebody has to say that this is right."""
 
 
 class CountMismatch(PermanentError):

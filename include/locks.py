@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 1.0
+_TAKE = {
+    False: "SELECT pg_catalog.pg_try_advisory_lock(%s::int, %s::int)",
+    True: "SELECT pg_catalog.pg_try_advisory_lock_shared(%s::int, %s::int)",
+}
+_WAIT = {
+    False: "SELECT pg_catalog.pg_advisory_lock(%s::int, %s::int)",
+    True: "SELECT pg_catalog.pg_advisory_lock_shared(%s::int, %s::int)",
+}
 _HOLDER = """
     SELECT application_name, pid, backend_start
     FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid)
@@ -39,6 +46,21 @@ class LockSpace(IntEnum):
     """What a lock is about; the numbers are the first half of the server's lock key, never reuse one."""
 
     WINDOW = 7101
+    TABLE = 7102
+
+
+@dataclass(frozen=True, order=True)
+class Name:
+    """A lock by its name; a shared one only keeps off those who want it for themselves."""
+
+    space: LockSpace
+    name: str
+    shared: bool = False
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The server's key of the lock."""
+        return int(self.space), lock_key(self.name)
 
 
 @dataclass(frozen=True)
@@ -64,9 +86,12 @@ class Lock:
 
 
 @contextmanager
-def hold(control: Connection, space: LockSpace, names: Sequence[str], *, holder: str, wait: float) -> Iterator[Lock]:
+def hold(control: Connection, names: Sequence[Name], *, holder: str, wait: float) -> Iterator[Lock]:
     """
-    Hold the locks of ``names``, taken in order, while the block runs.
+    Hold locks, taken in the order of their spaces from the last to the first, while the block runs.
+
+    Whoever waits stands in the server's queue: one who wants a table for itself gets it when those
+    who share it now are done, however many more would like to share it.
 
     :param holder: who we are, for those who wait; the server keeps 63 bytes of it.
     :param wait: seconds to wait for another run, in all.
@@ -77,9 +102,10 @@ def hold(control: Connection, space: LockSpace, names: Sequence[str], *, holder:
     session = connect(control, holder, autocommit=True)
     try:
         deadline = time.monotonic() + wait
-        for name in sorted(names):
-            _take(session, space, name, deadline)
-        yield Lock(session, sorted(names))
+        ordered = sorted(names, key=lambda lock: (-lock.space, lock.name))
+        for lock in ordered:
+            _take(session, lock, deadline)
+        yield Lock(session, [lock.name for lock in ordered])
     finally:
         session.close()
 
@@ -89,22 +115,29 @@ def lock_key(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big", signed=True)
 
 
-def _take(session: psycopg.Connection[Any], space: LockSpace, name: str, deadline: float) -> None:
+def _take(session: psycopg.Connection[Any], lock: Name, deadline: float) -> None:
+    import psycopg
+
     from include.engines.postgres.errors import translated
 
-    key, waiting = (int(space), lock_key(name)), False
-    with translated(f"taking the lock of {name}"):
-        while True:
-            row = session.execute("SELECT pg_catalog.pg_try_advisory_lock(%s::int, %s::int)", key).fetchone()
-            if row is not None and row[0]:
+    with translated(f"taking the lock of {lock.name}"):
+        row = session.execute(_TAKE[lock.shared], lock.key).fetchone()
+        if row is not None and row[0]:
+            return
+        holder = _holder(session, lock.key)
+        left = deadline - time.monotonic()
+        if left > 0:
+            log.info("%s is locked by %s, waiting", lock.name, holder)
+            # a place in the queue of one who died meanwhile is given up
+            session.execute("SET client_connection_check_interval = '10s'")
+            session.execute("SELECT set_config('lock_timeout', %s, false)", (f"{max(1, round(left * 1000))}ms",))
+            try:
+                session.execute(_WAIT[lock.shared], lock.key)
+            except psycopg.errors.LockNotAvailable:
+                holder = _holder(session, lock.key)
+            else:
                 return
-            holder = _holder(session, key)
-            if time.monotonic() >= deadline:
-                raise LockHeld(f"{name} is locked by {holder}; it is tried again later")
-            if not waiting:
-                log.info("%s is locked by %s, waiting", name, holder)
-                waiting = True
-            time.sleep(_POLL_SECONDS)
+    raise LockHeld(f"{lock.name} is locked by {holder}; it is tried again later")
 
 
 def _holder(session: psycopg.Connection[Any], key: tuple[int, int]) -> str:

@@ -92,19 +92,41 @@ class Undated:
         return self.name
 
 
-UNDATED = Undated()
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All rows of a table, whatever their date."""
 
-#: What is replaced at once: the rows of a window, or those without a date.
-Span = Window | Undated
+    name: str = "whole"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Rows that changed, whatever their date: they are put in place one by one."""
+
+    name: str = "changes"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+UNDATED, WHOLE, CHANGES = Undated(), Whole(), Changes()
+
+#: What is written at once: the rows of a window, those without a date, all of them, or those that changed.
+Span = Window | Undated | Whole | Changes
+
+_NAMED: dict[str, Span] = {span.name: span for span in (UNDATED, WHOLE, CHANGES)}
 
 
 def parse_span(text: str) -> Span:
     """
     Read what ``str(span)`` wrote.
 
-    :raises ValueError: if the text is neither ``undated`` nor a window.
+    :raises ValueError: if the text is neither the name of a span nor a window.
     """
-    return UNDATED if text == UNDATED.name else Window.parse(text)
+    return _NAMED.get(text) or Window.parse(text)
 
 
 def parse_date(text: str) -> date:
@@ -133,7 +155,7 @@ def spans(window: Window) -> list[Span]:
 
 def month_keys(span: Span) -> list[str]:
     """Return the names of the months that ``span`` touches, in order; they are what is locked."""
-    if isinstance(span, Undated):
+    if not isinstance(span, Window):
         return [span.name]
     return [part.start.isoformat()[:7] for part in _months(span)]
 

@@ -19,7 +19,7 @@ from include.errors import BadRequest, CatalogError
 TABLES_FILE = Path(__file__).with_name("tables.yaml")
 COLUMNS_FILE = Path(__file__).with_name("columns.json")
 
-_DEFAULTS = {"source_schema", "target_schema", "target_table", "key", "rowversion", "soft_delete"}
+_DEFAULTS = {"source_schema", "target_schema", "target_table", "key", "rowversion", "soft_delete", "quality"}
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,19 @@ def read(tables_file: Path, columns_file: Path) -> Catalog:
     columns = _read_json(columns_file)
     if strays := sorted(set(columns) - set(entries)):
         raise CatalogError(f"{columns_file.name}: {strays[0]}: not in {tables_file.name}")
+    forms = _text_dates(tables_file)
     tables: dict[str, Table] = {}
     owners: dict[tuple[str, str], str] = {}
     for name, entry in entries.items():
-        table = build_table(tables_file, name, entry, _types(columns_file, name, columns.get(name, {})))
+        types = _types(columns_file, name, columns.get(name, {}))
+        typed = {column: form for column, form in forms.items() if column in types and types[column].is_text}
+        fields = {**entry, "typed": {**typed, **_mapping(tables_file, f"{name}: typed", entry.get("typed") or {})}}
+        table = build_table(tables_file, name, fields, types)
         owner = owners.setdefault((table.target_schema, table.target_table), name)
         if owner != name:
             raise CatalogError(f"{tables_file.name}: {name}: target_table: {table.target_table} is that of {owner}")
         tables[name] = table
+    _check_parents(tables_file, tables)
     return Catalog(tables)
 
 
@@ -99,7 +104,7 @@ def read_entries(tables_file: Path, required: str | None = None) -> dict[str, di
     :raises CatalogError: if the file is wrong, or does not name the ``required`` table.
     """
     content = _read_yaml(tables_file)
-    _refuse_unknown(tables_file, "", content, {"defaults", "tables"})
+    _refuse_unknown(tables_file, "", content, {"defaults", "tables", "text_dates"})
     defaults = content.get("defaults") or {}
     _refuse_unknown(tables_file, "defaults", defaults, _DEFAULTS)
     entries = _mapping(tables_file, "tables", content.get("tables") or {})
@@ -110,6 +115,9 @@ def read_entries(tables_file: Path, required: str | None = None) -> dict[str, di
         target = fields.get("target_table", "{table}")
         if isinstance(target, str):
             fields["target_table"] = target.replace("{table}", str(name))
+        if "quality" in fields:
+            usual = _mapping(tables_file, "defaults: quality", defaults.get("quality") or {})
+            fields["quality"] = {**usual, **_mapping(tables_file, f"{name}: quality", fields["quality"])}
     return filled
 
 
@@ -126,6 +134,32 @@ def build_table(file: Path, name: str, fields: Mapping[str, Any], columns: Mappi
         return Table.model_validate({"name": name, "columns": columns, **fields})
     except ValidationError as error:
         raise CatalogError(f"{file.name}: {name}: {_first_problem(error)}") from error
+
+
+def _text_dates(file: Path) -> dict[str, str]:
+    """Return the form of the dates and times in columns of text, by the name that they have in any table."""
+    forms: dict[str, str] = {}
+    for form, columns in _mapping(file, "text_dates", _read_yaml(file).get("text_dates") or {}).items():
+        if not isinstance(columns, list):
+            raise CatalogError(f"{file.name}: text_dates: {form}: expected a list of columns, found {columns!r}")
+        for column in columns:
+            if column in forms:
+                raise CatalogError(f"{file.name}: text_dates: {column}: named twice")
+            forms[column] = str(form)
+    return forms
+
+
+def _check_parents(file: Path, tables: Mapping[str, Table]) -> None:
+    for table in tables.values():
+        if table.parent is None:
+            continue
+        above = tables.get(table.parent.table)
+        if above is None:
+            raise CatalogError(f"{file.name}: {table.name}: parent: {table.parent.table} is not in the catalog")
+        if above.columns and table.parent.parent_column not in above.columns:
+            raise CatalogError(
+                f"{file.name}: {table.name}: parent: {above.name} has no column {table.parent.parent_column!r}"
+            )
 
 
 def _types(file: Path, table: str, columns: Any) -> dict[str, SqlType]:

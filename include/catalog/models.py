@@ -10,9 +10,35 @@ from include.catalog.types import SqlType
 
 Group = Literal["sales", "reference", "nightly"]
 DateFormat = Literal["dd/mm/yyyy"]
+TextForm = Literal["dd/mm/yyyy", "hh:mm:ss", "dd/mm/yyyy hh:mm:ss"]
+Policy = Literal["copy", "null", "hash"]
+Metric = Literal["null_keys", "duplicate_keys", "unreadable_dates", "orphans", "volume"]
 
 #: PostgreSQL cuts names after 63 bytes; partitions and staging tables append up to 20.
 _LONGEST_TARGET_NAME_BYTES = 43
+
+
+#: Hex digits of the hash that takes the place of a value.
+HASH_LENGTH = 64
+
+
+class Parent(BaseModel):
+    """The table of which each row needs a row: a column here that names a column there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: str
+    column: str
+    parent_column: str
+
+
+class Threshold(BaseModel):
+    """The most that a quality metric may be, and what becomes of a breach."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    most: Annotated[float, Field(ge=0)]
+    breach: Literal["warn", "fail"] = "warn"
 
 
 class Table(BaseModel):
@@ -38,6 +64,14 @@ class Table(BaseModel):
     groups: tuple[Group, ...] = ()
     optional: bool = False
     rows: Annotated[int, Field(ge=0)] = 0
+    policies: dict[str, Policy] = {}
+    """What leaves the source of a column that is not copied as it is."""
+    indexes: tuple[tuple[str, ...], ...] = ()
+    """Columns of each index that reports want on the replica, beside the key's."""
+    typed: dict[str, TextForm] = {}
+    """Columns of text that hold dates or times, as the view of the table shows them typed."""
+    parent: Parent | None = None
+    quality: dict[Metric, Threshold] = {}
     columns: dict[str, SqlType] = {}
 
     @field_validator("columns", mode="before")
@@ -64,11 +98,25 @@ class Table(BaseModel):
             return self
         named = {"date": self.date, "rowversion": self.rowversion, "soft_delete": self.soft_delete}
         named |= {f"key[{place}]": column for place, column in enumerate(self.key)}
+        named |= {"parent.column": self.parent.column if self.parent else None}
+        for field, columns in (("policies", self.policies), ("typed", self.typed), ("indexes", sum(self.indexes, ()))):
+            named |= {f"{field}: {column}": column for column in columns}
         for field, column in named.items():
             if column is not None and column not in self.columns:
                 raise ValueError(f"{field}: the table has no column {column!r}")
         self._check_date()
+        self._check_policies()
+        if wrong := [name for name in self.typed if not self.columns[name].is_text]:
+            raise ValueError(f"typed: {wrong[0]} is {self.columns[wrong[0]]}, not text")
         return self
+
+    def _check_policies(self) -> None:
+        for name, policy in self.policies.items():
+            if policy != "copy" and name in (*self.key, self.date, self.rowversion):
+                raise ValueError(f"policies: {name}: date, key and rowversion are copied as they are")
+            type_ = self.columns[name]
+            if policy == "hash" and not (type_.is_text and (type_.length or HASH_LENGTH) >= HASH_LENGTH):
+                raise ValueError(f"policies: {name}: a hash is text of {HASH_LENGTH} characters, {type_} is not")
 
     def _check_date(self) -> None:
         if not self.date:
@@ -80,6 +128,16 @@ class Table(BaseModel):
             raise ValueError(f"date_format: {self.date} is {type_}, not text")
         if not type_.is_text and not type_.is_temporal:
             raise ValueError(f"date: {self.date} is {type_}, not a date")
+
+    @property
+    def view(self) -> str:
+        """The unqualified name of the view with typed dates and times."""
+        return f"vw_{self.name}"
+
+    @property
+    def changed(self) -> dict[str, Policy]:
+        """The columns whose values do not leave the source as they are."""
+        return {name: policy for name, policy in self.policies.items() if policy != "copy"}
 
     @property
     def date_is_text(self) -> bool:

@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from include.cli import catalog, embedded, inspect, replicate
+from include.cli import catalog, embedded, inspect, maintain, replicate
 from include.errors import BadRequest, CatalogError, NotConfigured, RetailSyncError
 
 _NOTHING_BEGUN = 2
@@ -26,6 +26,7 @@ app.command("verify")(inspect.verify)
 app.command("status")(inspect.status)
 app.command("check")(inspect.check)
 app.command("migrate")(inspect.migrate)
+app.command("maintain")(maintain.maintain)
 app.command("add-table")(catalog.add_table)
 app.command("demo")(embedded.demo)
 app.command("bench")(embedded.bench)

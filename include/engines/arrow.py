@@ -10,6 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from include.catalog import SqlType, Table
+from include.engines.base import VERSION, Level
 from include.errors import SchemaMismatch, ValueDoesNotFit
 
 _PLAIN: dict[str, pa.DataType] = {
@@ -47,6 +48,12 @@ def arrow_type(type_: SqlType) -> pa.DataType:
 def arrow_schema(table: Table) -> pa.Schema:
     """Return the schema of a table's batches: the catalog's columns in their order."""
     return pa.schema([pa.field(name, arrow_type(type_)) for name, type_ in table.columns.items()])
+
+
+def pairs_schema(table: Table, level: Level) -> pa.Schema:
+    """Return the schema of pairs of key and version."""
+    keys = [pa.field(name, arrow_type(table.columns[name])) for name in table.key]
+    return pa.schema([*keys, pa.field(VERSION, pa.binary() if level is Level.VERSIONS else pa.int64())])
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

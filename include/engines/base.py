@@ -7,7 +7,7 @@ from one to the other is chosen by the pair, in ``include.engines.transfer``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date
@@ -80,12 +80,27 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """How many rows are new, have other values, or are gone."""
+
+    inserted: int
+    updated: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     """What a publish changed: rows put in place, rows it replaced, and rows whose date had moved."""
 
     rows: int
     replaced: int
     moved: int
+    changed: Changed | None = None
+    """What became of the rows of a whole table, where key and rowversion tell."""
+
+
+#: The column of pairs that holds a row's version: its rowversion, or a hash of its values.
+VERSION = "row version"
 
 
 #: Called with the rows and bytes that were read so far, as often as there is something new.
@@ -123,6 +138,27 @@ class Snapshot(Protocol):
 
     def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:
         """Return the rows as batches of about ``batch_bytes``, in the catalog's columns and types."""
+        ...
+
+    def at(self, span: Span) -> Snapshot:
+        """Return the same view of another span of the table."""
+        ...
+
+    def pairs(self, level: Level, *, portable: bool = False) -> Iterator[pa.RecordBatch]:
+        """
+        Return key and version of each row: the columns of the key, then ``VERSION``.
+
+        :param level: VERSIONS for the rowversion, CHECKSUM for a hash of all values.
+        :param portable: hash the rows here instead of by the server's own checksum.
+        """
+        ...
+
+    def pairs_above(self, mark: bytes) -> Iterator[pa.RecordBatch]:
+        """Return key and rowversion of the rows of any date whose rowversion is above ``mark``."""
+        ...
+
+    def rows_of(self, keys: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Return the rows that have these keys, whatever their date; keys that are gone have none."""
         ...
 
 
@@ -225,6 +261,34 @@ class Warehouse(Protocol):
         :param record: makes the progress row's update, run inside the transaction.
         :param before_commit: called last; what it raises rolls everything back.
         """
+        ...
+
+    def patch(
+        self,
+        staging: Staging,
+        gone: pa.Table,
+        record: Callable[[Changed], Sequence[sa.Executable]],
+        before_commit: Callable[[], None],
+    ) -> Changed:
+        """
+        Put the staging table's rows in the place of those with their keys, in one transaction.
+
+        :param gone: keys of rows that are deleted.
+        :param record: makes the statements that are run inside the transaction.
+        :param before_commit: called last; what it raises rolls everything back.
+        """
+        ...
+
+    def pairs(self, table: Table, span: Span, level: Level, *, portable: bool = False) -> Iterator[pa.RecordBatch]:
+        """Return key and version of each row of a span of the copy, as ``Snapshot.pairs`` does."""
+        ...
+
+    def pairs_of(self, table: Table, keys: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Return key and rowversion of the rows of the copy that have these keys, whatever their date."""
+        ...
+
+    def highest_version(self, table: Table) -> bytes | None:
+        """Return the highest rowversion of the copy, None without rows."""
         ...
 
     @property

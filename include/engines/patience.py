@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from include.engines.base import Published, Staging
+from include.engines.base import Staging
 from include.errors import LockTimeout
 from include.settings import Settings
 
 S = TypeVar("S", bound=Staging)
+T = TypeVar("T")
 
 _LONGEST_PAUSE = 1.0
 
@@ -26,7 +27,7 @@ def dropped_on_failure(staging: S, drop: Callable[[], None]) -> Iterator[S]:
         raise
 
 
-def until_published(once: Callable[[], Published], settings: Settings, holders: Callable[[], str]) -> Published:
+def until_published(once: Callable[[], T], settings: Settings, holders: Callable[[], str]) -> T:
     """
     Publish, stepping back whenever others hold the table for ``publish_lock_wait``, so that they can pass.
 

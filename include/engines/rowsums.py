@@ -14,7 +14,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from include.catalog import Table
-from include.engines.base import DaySum, Digest
+from include.engines.base import DaySum, Digest, Level
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,6 +74,20 @@ def sum_rows(table: Table, batches: Iterator[pa.RecordBatch]) -> Digest:
     for batch in batches:
         sums.add(batch)
     return sums.digest()
+
+
+def hashed_pairs(table: Table, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Return the key of each row with the hash of its values, as the pairs of ``Level.CHECKSUM``."""
+    import polars as pl
+    import pyarrow as pa
+
+    from include.engines.arrow import pairs_schema
+
+    schema = pairs_schema(table, Level.CHECKSUM)
+    for batch in batches:
+        hashes = pl.DataFrame(pl.from_arrow(batch)).hash_rows(seed=0).reinterpret(signed=True).to_arrow()
+        keys = [batch.column(name) for name in table.key]
+        yield pa.RecordBatch.from_arrays([*keys, hashes], schema=schema)
 
 
 def _day(table: Table) -> pl.Expr:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import date
 
 from include.catalog import Table
-from include.windows import Span, Undated, Window
+from include.windows import Span, Window, parse_span
 
 STAGING_SCHEMA = "staging"
 
 
 def staging_name(table: Table, span: Span) -> str:
     """Return the unqualified name of a span's staging table; ``staging_span`` reads it back."""
-    suffix = span.name if isinstance(span, Undated) else f"{digits(span.start)}_{digits(span.end)}"
+    suffix = f"{digits(span.start)}_{digits(span.end)}" if isinstance(span, Window) else span.name
     return f"{table.target_table}__{suffix}"
 
 
@@ -22,9 +22,9 @@ def staging_span(table: Table, name: str) -> Span | None:
     if not name.startswith(prefix):
         return None
     suffix = name.removeprefix(prefix)
-    if suffix == Undated().name:
-        return Undated()
     try:
+        if "_" not in suffix:
+            return parse_span(suffix)
         start, end = suffix.split("_")
         return Window(date.fromisoformat(start), date.fromisoformat(end))
     except ValueError:

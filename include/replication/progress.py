@@ -9,75 +9,51 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
-from include.windows import Span, Window, month_keys
+from include.catalog import Table
+from include.metadata import etl_progress, now
+from include.windows import WHOLE, Span, Window, month_keys
 
-SCHEMA = "dbo"
 
-metadata = sa.MetaData(schema=SCHEMA)
+class Phase(StrEnum):
+    """What a run does with a window."""
 
-etl_progress = sa.Table(
-    "etl_progress",
-    metadata,
-    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
-    sa.Column("run_id", sa.Unicode(250), nullable=False),
-    sa.Column("table_name", sa.Unicode(128), nullable=False),
-    sa.Column("window_name", sa.Unicode(32), nullable=False),
-    sa.Column("from_date", sa.Date().with_variant(sa.DATE(), "mssql")),
-    sa.Column("to_date", sa.Date().with_variant(sa.DATE(), "mssql")),
-    sa.Column("status", sa.Unicode(16), nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("rows_source", sa.BigInteger),
-    sa.Column("rows_read", sa.BigInteger),
-    sa.Column("rows_published", sa.BigInteger),
-    sa.Column("rows_replaced", sa.BigInteger),
-    sa.Column("rows_moved", sa.BigInteger),
-    sa.Column("bytes_read", sa.BigInteger),
-    sa.Column("seconds_waiting", sa.Double),
-    sa.Column("seconds_loading", sa.Double),
-    sa.Column("seconds_publishing", sa.Double),
-    sa.Column("seconds_verifying", sa.Double),
-    sa.Column("checksum", sa.Unicode(16)),
-    sa.Column("export_path", sa.Unicode(1024)),
-    sa.Column("error", sa.UnicodeText().with_variant(sa.Unicode(), "mssql")),
-    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("published_at", sa.DateTime(timezone=True)),
-    sa.Column("finished_at", sa.DateTime(timezone=True)),
-    sa.UniqueConstraint("run_id", "table_name", "window_name", name="uq_etl_progress_window"),
-    sa.Index("ix_etl_progress_table", "table_name", "window_name", "status"),
-)
+    LOAD = "load"
+    FIX = "fix"
+    SWEEP = "sweep"
 
 
 class Status(StrEnum):
-    """How far a window is."""
+    """How far a window is; ``unchanged`` is a table that is refreshed whole and was not touched at the source."""
 
     RUNNING = "running"
     PUBLISHED = "published"
     VERIFIED = "verified"
+    UNCHANGED = "unchanged"
     FAILED = "failed"
     NOT_EXPOSED = "not_exposed"
 
 
 @dataclass(frozen=True)
 class ProgressRow:
-    """The row of one window in one run."""
+    """The row of one window and phase in one run."""
 
     engine: sa.Engine
     run_id: str
-    table_name: str
+    table: Table
     span: Span
+    phase: Phase = Phase.LOAD
 
     def start(self, attempt: int) -> None:
         """Begin the row, or begin it anew, as ``running``."""
         fresh: dict[str, Any] = {
             column.name: None
             for column in etl_progress.columns
-            if column.nullable and column.name not in ("from_date", "to_date")
+            if column.nullable and column.name not in ("from_date", "to_date", "phase")
         }
         fresh |= {"status": Status.RUNNING, "attempt": attempt, "started_at": now()}
         with self.engine.connect() as connection:
@@ -85,8 +61,9 @@ class ProgressRow:
                 return
             key = {
                 "run_id": self.run_id,
-                "table_name": self.table_name,
+                "table_name": self.table.name,
                 "window_name": self.span.name,
+                "phase": self.phase,
                 "from_date": self.span.start if isinstance(self.span, Window) else None,
                 "to_date": self.span.last_day if isinstance(self.span, Window) else None,
             }
@@ -98,8 +75,9 @@ class ProgressRow:
             etl_progress.update()
             .where(
                 etl_progress.c.run_id == self.run_id,
-                etl_progress.c.table_name == self.table_name,
+                etl_progress.c.table_name == self.table.name,
                 etl_progress.c.window_name == self.span.name,
+                etl_progress.c.phase == self.phase,
             )
             .values(dict(values))
         )
@@ -112,21 +90,23 @@ class ProgressRow:
     def was_published(self) -> bool:
         """Whether any run has ever published this window."""
         query = sa.select(sa.literal(1)).where(
-            etl_progress.c.table_name == self.table_name,
+            etl_progress.c.table_name == self.table.name,
             etl_progress.c.window_name == self.span.name,
-            etl_progress.c.status.in_([Status.PUBLISHED, Status.VERIFIED]),
+            etl_progress.c.status.in_([Status.PUBLISHED, Status.VERIFIED, Status.UNCHANGED]),
         )
         with self.engine.connect() as connection:
             return connection.execute(query.limit(1)).first() is not None
 
     def close_dead(self) -> int:
         """
-        Close what dead runs left as ``running`` in the months of this window; returns how many.
+        Close what dead runs left as ``running`` in what this window locks; returns how many.
 
         Only for the holder of the window's lock: whoever wrote those rows held it too.
         """
         own_months = etl_progress.c.window_name == self.span.name
-        if isinstance(self.span, Window):
+        if locks_whole_table(self.table, self.span, self.phase):
+            own_months = sa.true()
+        elif isinstance(self.span, Window):
             keys = month_keys(self.span)
             first, last = (Window.parse(f"{key}-01/{key}-02") for key in (keys[0], keys[-1]))
             own_months = sa.and_(
@@ -136,7 +116,7 @@ class ProgressRow:
         statement = (
             etl_progress.update()
             .where(
-                etl_progress.c.table_name == self.table_name,
+                etl_progress.c.table_name == self.table.name,
                 etl_progress.c.status == Status.RUNNING,
                 own_months,
             )
@@ -144,6 +124,11 @@ class ProgressRow:
         )
         with self.engine.connect() as connection:
             return connection.execute(statement).rowcount
+
+
+def locks_whole_table(table: Table, span: Span, phase: Phase) -> bool:
+    """Whether nothing else may be done to the table meanwhile: only months of a table are replaced side by side."""
+    return table.strategy == "refresh" or phase is not Phase.LOAD or span == WHOLE
 
 
 def rows_of_run(engine: sa.Engine, run_id: str, table_name: str | None = None) -> list[dict[str, Any]]:
@@ -155,19 +140,14 @@ def rows_of_run(engine: sa.Engine, run_id: str, table_name: str | None = None) -
 
 
 def latest_rows(engine: sa.Engine, table_names: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the newest row of each table and window."""
+    """Return the newest row of each table, window and phase."""
     newest = (
         sa.select(sa.func.max(etl_progress.c.id))
         .where(etl_progress.c.table_name.in_(list(table_names)))
-        .group_by(etl_progress.c.table_name, etl_progress.c.window_name)
+        .group_by(etl_progress.c.table_name, etl_progress.c.window_name, etl_progress.c.phase)
     )
     query = sa.select(etl_progress).where(etl_progress.c.id.in_(newest))
     return _fetch(engine, query.order_by(etl_progress.c.table_name, etl_progress.c.window_name))
-
-
-def now() -> datetime:
-    """Return the time for the record, in UTC."""
-    return datetime.now(UTC)
 
 
 def _fetch(engine: sa.Engine, query: sa.Select[Any]) -> list[dict[str, Any]]:

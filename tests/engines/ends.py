@@ -28,7 +28,7 @@ from include.engines.mssql.sql import names, quoted
 from include.engines.postgres import PostgresSource, PostgresWarehouse
 from include.engines.postgres.ddl import create_replica, create_schemas
 from include.engines.postgres.types import postgres_type
-from include.replication.progress import metadata
+from include.metadata import metadata
 
 Row = Mapping[str, Any]
 

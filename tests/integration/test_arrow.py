@@ -49,7 +49,7 @@ BATCH = 256 * 1024
 
 def load_by_arrow(stage: Stage, table: Table, span: Span) -> int:
     """Load and publish a span as batches, without the replication around it."""
-    progress = ProgressRow(stage.warehouse.metadata(), "arrow", table.name, span)
+    progress = ProgressRow(stage.warehouse.metadata(), "arrow", table, span)
 
     def record(published: Published) -> Any:
         return progress.update({"rows_published": published.rows})

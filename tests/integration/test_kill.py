@@ -16,10 +16,10 @@ import pytest
 
 from include import locks
 from include.demo.changes import hard_delete, late_arrival, late_fix, move_date
+from include.replication.claims import lock_names
 from include.replication.export import ExportTarget
 from include.replication.observe import Step
 from include.replication.prepare import prepare
-from include.replication.replicate import lock_names
 from include.settings import PROJECT_ROOT, Settings
 from include.windows import UNDATED, Span, Window
 from tests.integration.conftest import OCTOBER, Stage
@@ -114,7 +114,7 @@ def test_a_killed_run_leaves_the_old_window_or_the_new(
     before = warehouse_rows(stage, ITEMS)
     kill_at(victim, stage, span, step)
 
-    with locks.hold(stage.control_connection, locks.LockSpace.WINDOW, lock_names(ITEMS, span), holder="test", wait=5):
+    with locks.hold(stage.control_connection, lock_names(ITEMS, span), holder="test", wait=5):
         if visible:
             assert warehouse_rows(stage, ITEMS, span) == source_rows(stage, ITEMS, span)
         else:

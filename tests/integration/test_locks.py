@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from include import locks
 from include.errors import ConnectionLost, LockHeld, TransientError
-from include.locks import LockSpace, hold
+from include.locks import LockSpace, Name, hold
+from include.replication.claims import lock_names
 from include.replication.observe import Step
-from include.replication.replicate import Report, lock_names, replicate
+from include.replication.replicate import Report, replicate
 from include.settings import Settings
 from include.windows import UNDATED, Span, Window
 from tests.integration.conftest import OCTOBER, Stage
@@ -101,7 +101,7 @@ def test_other_windows_of_the_table_run_meanwhile(stage: Stage, other: Span) -> 
 
 def test_a_window_over_two_months_locks_both(stage: Stage) -> None:
     names = lock_names(SALES, Window.inclusive(SEPTEMBER.last_day, OCTOBER.start))
-    with hold(stage.control_connection, LockSpace.WINDOW, names, holder="both", wait=0):
+    with hold(stage.control_connection, names, holder="both", wait=0):
         for month in (SEPTEMBER, OCTOBER):
             with pytest.raises(LockHeld, match="locked by both"):
                 load(stage.run(), SALES, month)
@@ -136,7 +136,12 @@ def test_the_view_shows_who_holds_locks(stage: Stage) -> None:
     query = "SELECT lock_space, holder FROM retail_sync.lock_holders WHERE holder = 'somebody'"
     with connect_control(stage) as connection:
         assert connection.execute(query).fetchall() == []
-        with hold(stage.control_connection, LockSpace.WINDOW, ["a", "b"], holder="somebody", wait=0):
+        with hold(
+            stage.control_connection,
+            [Name(LockSpace.WINDOW, "a"), Name(LockSpace.WINDOW, "b")],
+            holder="somebody",
+            wait=0,
+        ):
             assert connection.execute(query).fetchall() == [("window", "somebody")] * 2
             # another namespace, as a lock of somebody else's would have
             connection.execute("SELECT pg_advisory_lock(1, 1)")
@@ -145,17 +150,21 @@ def test_the_view_shows_who_holds_locks(stage: Stage) -> None:
 
 def test_a_lock_of_another_database_is_no_lock_here(stage: Stage) -> None:
     with (
-        hold(stage.warehouse_connection, LockSpace.WINDOW, ["a"], holder="elsewhere", wait=0),
-        hold(stage.control_connection, LockSpace.WINDOW, ["a"], holder="here", wait=0) as lock,
+        hold(stage.warehouse_connection, [Name(LockSpace.WINDOW, "a")], holder="elsewhere", wait=0),
+        hold(stage.control_connection, [Name(LockSpace.WINDOW, "a")], holder="here", wait=0) as lock,
     ):
         lock.assert_held()
 
 
-def test_waiting_ends_when_the_time_is_up(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "_POLL_SECONDS", 0.05)
+def test_waiting_ends_when_the_time_is_up(stage: Stage) -> None:
     with (
-        hold(stage.control_connection, LockSpace.WINDOW, ["a"], holder="first", wait=0),
+        hold(stage.control_connection, [Name(LockSpace.WINDOW, "a")], holder="first", wait=0),
         pytest.raises(LockHeld, match="a is locked by first"),
-        hold(stage.control_connection, LockSpace.WINDOW, ["b", "a"], holder="second", wait=0.3),
+        hold(
+            stage.control_connection,
+            [Name(LockSpace.WINDOW, "b"), Name(LockSpace.WINDOW, "a")],
+            holder="second",
+            wait=0.3,
+        ),
     ):
         pass

@@ -19,7 +19,7 @@ from include.demo.postgres import EmbeddedPostgres
 from include.engines.factory import metadata_engine
 from include.engines.postgres.types import postgres_type
 from include.errors import AccessDenied
-from include.replication.progress import metadata
+from include.metadata import metadata
 from tests.integration.conftest import drop_database, fresh_database
 from tests.integration.helpers import CATALOG, one
 

@@ -181,7 +181,7 @@ def test_of_two_windows_read_at_different_moments_the_newer_row_stays(stage: Sta
         rows_before = before.digest(Level.COUNTS).rows
         keys = change_source(stage, move(PART, date(2025, 9, 30)))
         load(stage.run("newer"), SALES, SEPTEMBER)
-        progress = ProgressRow(stage.warehouse.metadata(), "older", SALES.name, span)
+        progress = ProgressRow(stage.warehouse.metadata(), "older", SALES, span)
         with stage.warehouse.staging(SALES, span) as staging:
             loaded = transfer(before, staging, 1 << 20, None, lambda rows, size: None)
             published = stage.warehouse.publish(

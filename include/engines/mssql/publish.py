@@ -9,18 +9,18 @@ A whole month of a table that is partitioned by month is switched in instead.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.catalog import Table
-from include.engines.base import Published
+from include.engines.base import Changed, Published
 from include.engines.mssql import ddl, partitions, sql
 from include.engines.mssql.sql import Statement, quoted
 from include.engines.mssql.types import declared
 from include.engines.staging import staging_name
 from include.errors import LockTimeout, TransientError, ValueDoesNotFit
-from include.windows import Span, Window
+from include.windows import Span, Whole, Window
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -55,16 +55,36 @@ class Publication:
         :param publish_lock_wait: seconds to queue behind others before giving up.
         :raises ValueDoesNotFit: if the code page of a column lacks a character of a value.
         """
+        self._take_turn(publish_lock_wait)
+        self._refuse_lost_characters()
+        kept = self._kept()
+        moved, stale = self._settle_moved_rows()
+        rows, replaced = self._switch() or self._replace()
+        self._finish(rows, self.staged - stale)
+        changed = None
+        if kept is not None:
+            same_key, updated = kept
+            changed = Changed(rows - same_key, updated, replaced - same_key)
+        return Published(rows, replaced, moved, changed)
+
+    def _take_turn(self, publish_lock_wait: float) -> None:
+        """Wait for other publishes of the table, and for nobody longer than ``publish_lock_wait``."""
         wait = int(publish_lock_wait * 1000)
         self._execute((f"SET LOCK_TIMEOUT {wait}", ()))
         self._take_lock(wait)
-        self._refuse_lost_characters()
-        moved, stale = self._settle_moved_rows()
-        rows, replaced = self._switch() or self._replace()
-        if rows != self.staged - stale:
-            raise TransientError(f"{self.staged - stale:,} rows are staged, {rows:,} were inserted")
+
+    def _finish(self, inserted: int, expected: int) -> None:
+        """Drop the staging table, if all of its rows were inserted."""
+        if inserted != expected:
+            raise TransientError(f"{expected:,} rows are staged, {inserted:,} were inserted")
         self._execute((ddl.drop_staging(self.table, self.span), ()))
-        return Published(rows, replaced, moved)
+
+    def _kept(self) -> tuple[int, int] | None:
+        """Return how many rows of a whole table keep their key, and how many of these are of another version."""
+        if not isinstance(self.span, Whole) or not self.table.key or not self.table.rowversion:
+            return None
+        same_key, updated = self._fetch(count_kept(self.table, self.span))[0]
+        return int(same_key), int(updated)
 
     def _replace(self) -> tuple[int, int]:
         replaced = self._execute(delete_span(self.table, self.span))
@@ -116,7 +136,7 @@ class Publication:
 
         Returns how many of each.
         """
-        if not self.table.key:
+        if not self.table.key or isinstance(self.span, Whole):
             return 0, 0
         low, high = self._fetch(key_bounds(self.table, self.span))[0]
         if low is None:
@@ -141,6 +161,17 @@ def count_span(table: Table, span: Span) -> Statement:
     return f"SELECT COUNT_BIG(*) FROM {sql.target_name(table)} WHERE {condition}", values
 
 
+def count_kept(table: Table, span: Span) -> Statement:
+    """Return the query for how many staged keys the replica has, and how many of them in another version."""
+    assert table.rowversion is not None
+    version = quoted(table.rowversion)
+    same = " AND ".join(f"t.{quoted(column)} = {_converted(table, column, 's.')}" for column in table.key)
+    return (
+        f"SELECT COUNT_BIG(*), COALESCE(SUM(CASE WHEN s.{version} <> t.{version} THEN 1 ELSE 0 END), 0)"
+        f" FROM {ddl.staging_table(table, span)} AS s JOIN {sql.target_name(table)} AS t ON {same}"
+    ), ()
+
+
 def delete_span(table: Table, span: Span) -> Statement:
     """Return the statement that deletes a span of the replica."""
     condition, values = sql.in_span(table, span)
@@ -162,6 +193,18 @@ def key_bounds(table: Table, span: Span) -> Statement:
     """
     first = _converted(table, table.key[0], "")
     return f"SELECT MIN({first}), MAX({first}) FROM {ddl.staging_table(table, span)}", ()
+
+
+def delete_staged_keys(table: Table, span: Span) -> Statement:
+    """Return the statement that deletes the rows of the replica whose key is staged, whatever their date."""
+    staged = f"SELECT 1 FROM {ddl.staging_table(table, span)} AS s WHERE {_same_key(table)}"
+    return f"DELETE FROM {sql.target_name(table)} WHERE EXISTS ({staged})", ()
+
+
+def delete_keys(table: Table, keys: Sequence[tuple[Any, ...]]) -> Statement:
+    """Return the statement that deletes the rows of the replica that have these keys."""
+    condition, values = sql.among(table, keys)
+    return f"DELETE FROM {sql.target_name(table)} WHERE {condition}", values
 
 
 def delete_moved(table: Table, span: Span, low: Any, high: Any) -> Statement:

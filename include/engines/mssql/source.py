@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from include.catalog import SqlType, Table
 from include.connections import Connection
 from include.engines.base import DaySum, Digest, Level
+from include.engines.keys import chunks
 from include.engines.mssql import sql
 from include.engines.mssql.connect import flag
 from include.engines.mssql.drivers import driver_for
 from include.engines.mssql.errors import translated
 from include.engines.mssql.features import QUESTION, Features
+from include.engines.mssql.sql import Statement
 from include.engines.mssql.types import kept, row_bytes, sql_type
-from include.engines.rowsums import sum_rows
+from include.engines.rowsums import hashed_pairs, sum_rows
 from include.errors import AccessDenied, SchemaMismatch
 from include.settings import Settings
 from include.windows import Span
@@ -38,6 +40,8 @@ class MssqlSource:
     connection: Connection
     application: str = "retail-sync"
     batch_bytes: int = field(default_factory=lambda: Settings().batch_bytes)
+    secret: bytes | None = field(default=None, repr=False)
+    """The key of hashed columns."""
 
     def columns(self, table: Table) -> list[str] | None:
         """Return the names of the columns that the database has now, None without the table."""
@@ -76,7 +80,7 @@ class MssqlSource:
             features = self.assert_readable(session)
             if features.snapshots:
                 session.execute("SET TRANSACTION ISOLATION LEVEL SNAPSHOT")
-            yield MssqlSnapshot(table, span, session, self.batch_bytes)
+            yield MssqlSnapshot(table, span, session, self)
 
     def check(self) -> dict[str, Any]:
         """Return version, rights and state; raises if the server cannot be reached."""
@@ -138,7 +142,12 @@ class MssqlSnapshot:
     table: Table
     span: Span
     session: Session
-    batch_bytes: int
+    source: MssqlSource
+
+    @property
+    def relation(self) -> str:
+        """What is read: the table without what may not leave the source."""
+        return sql.source_relation(self.table, self.source.secret)
 
     @property
     def own_checksum(self) -> None:
@@ -148,12 +157,40 @@ class MssqlSnapshot:
     def digest(self, level: Level, *, portable: bool = True) -> Digest:  # noqa: ARG002 (always summed here)
         """Return the rows' digest; not while batches are read."""
         doing = f"{self.table.name} {self.span.name}: comparing the source"
-        return digest(self.session, self.table, sql.source_name(self.table), self.span, level, doing, self.batch_bytes)
+        return digest(self.session, self.table, self.relation, self.span, level, doing, self.source.batch_bytes)
 
     def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:
         """Return the rows as Arrow batches of the catalog's types."""
-        doing = f"{self.table.name} {self.span.name}: reading the source"
-        return read(self.session, self.table, sql.source_name(self.table), self.span, doing, batch_bytes)
+        return self._rows(sql.in_span(self.table, self.span), batch_bytes)
+
+    def at(self, span: Span) -> MssqlSnapshot:
+        """Return the same view of another span of the table."""
+        return replace(self, span=span)
+
+    def pairs(self, level: Level, *, portable: bool = True) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+        """Return key and version of each row; not while batches are read."""
+        if level is Level.CHECKSUM:
+            return hashed_pairs(self.table, self.batches(self.source.batch_bytes))
+        return self._pairs(sql.in_span(self.table, self.span))
+
+    def pairs_above(self, mark: bytes) -> Iterator[pa.RecordBatch]:
+        """Return key and rowversion of the rows of any date whose rowversion is above ``mark``."""
+        return self._pairs(sql.above(self.table, mark))
+
+    def rows_of(self, keys: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Return the rows that have these keys, whatever their date."""
+        for chunk in chunks(keys, sql.keys_at_once(self.table)):
+            yield from self._rows(sql.among(self.table, chunk), self.source.batch_bytes)
+
+    def _pairs(self, condition: Statement) -> Iterator[pa.RecordBatch]:
+        return read_pairs(self.session, self.table, self.relation, condition, self._reading, self.source.batch_bytes)
+
+    def _rows(self, condition: Statement, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+        return read(self.session, self.table, self.relation, condition, self._reading, batch_bytes)
+
+    @property
+    def _reading(self) -> str:
+        return f"{self.table.name} {self.span.name}: reading the source"
 
 
 def digest(
@@ -161,25 +198,38 @@ def digest(
 ) -> Digest:
     """Return the digest of a span of a relation that has the catalog's columns."""
     if level is Level.CHECKSUM:
-        return sum_rows(table, read(session, table, relation, span, doing, batch_bytes))
+        return sum_rows(table, read(session, table, relation, sql.in_span(table, span), doing, batch_bytes))
     with translated(doing):
         statement, values = sql.digest(table, relation, span, level)
         rows = session.fetch(statement, *values)
-    return Digest(level.value, {day: DaySum(int(count), int(total)) for day, count, total in rows})
+    return Digest(level.value, {day: DaySum(int(count), int(total)) for day, count, total in rows if count})
 
 
 def read(
-    session: Session, table: Table, relation: str, span: Span, doing: str, batch_bytes: int
+    session: Session, table: Table, relation: str, condition: Statement, doing: str, batch_bytes: int
 ) -> Iterator[pa.RecordBatch]:
-    """Return a span of a relation as batches of the catalog's types."""
+    """Return rows of a relation as batches of the catalog's types."""
     from include.engines.arrow import arrow_schema
 
-    statement, values = sql.select(table, relation, span)
+    statement, values = sql.select_where(table, relation, condition)
+    rows = batch_rows(table.columns.values(), batch_bytes)
     with translated(doing):
-        yield from session.batches(statement, values, batch_rows(table, batch_bytes), arrow_schema(table))
+        yield from session.batches(statement, values, rows, arrow_schema(table))
 
 
-def batch_rows(table: Table, batch_bytes: int) -> int:
+def read_pairs(
+    session: Session, table: Table, relation: str, condition: Statement, doing: str, batch_bytes: int
+) -> Iterator[pa.RecordBatch]:
+    """Return key and rowversion of rows of a relation."""
+    from include.engines.arrow import pairs_schema
+
+    statement, values = sql.pairs(table, relation, condition)
+    rows = batch_rows([table.columns[name] for name in table.key], batch_bytes)
+    with translated(doing):
+        yield from session.batches(statement, values, rows, pairs_schema(table, Level.VERSIONS))
+
+
+def batch_rows(types: Iterable[SqlType], batch_bytes: int) -> int:
     """Return how many rows to fetch at once, so that the driver's buffers stay bounded too."""
-    fitting = _BUFFER_FACTOR * batch_bytes // row_bytes(list(table.columns.values()))
+    fitting = _BUFFER_FACTOR * batch_bytes // row_bytes(list(types))
     return max(_FEWEST_ROWS, min(_MOST_ROWS, fitting))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,17 +12,21 @@ import sqlalchemy as sa
 
 from include.catalog import SqlType, Table
 from include.connections import Connection
-from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
+from include.engines.base import Changed, Digest, Level, Loaded, OnRows, Published, Staging
 from include.engines.fit import fitting
+from include.engines.keys import chunks
 from include.engines.mssql import ddl, sql
 from include.engines.mssql.connect import sqlalchemy_engine
 from include.engines.mssql.drivers import driver_for
 from include.engines.mssql.errors import translated
 from include.engines.mssql.features import QUESTION, Features
+from include.engines.mssql.patch import Patch
 from include.engines.mssql.publish import Publication
-from include.engines.mssql.source import digest, shape_of
+from include.engines.mssql.source import digest, read, read_pairs, shape_of
+from include.engines.mssql.sql import Statement
 from include.engines.mssql.types import kept
 from include.engines.patience import dropped_on_failure, until_published
+from include.engines.rowsums import hashed_pairs
 from include.engines.staging import staging_span
 from include.errors import RetailSyncError, TransientError
 from include.settings import Settings
@@ -92,7 +96,57 @@ class MssqlWarehouse:
                 before_commit()
                 return published
 
-        return until_published(once, self.settings, lambda: "others, see sys.dm_tran_locks")
+        return until_published(once, self.settings, _holders)
+
+    def patch(
+        self,
+        staging: Staging,
+        gone: pa.Table,
+        record: Callable[[Changed], Sequence[sa.Executable]],
+        before_commit: Callable[[], None],
+    ) -> Changed:
+        """Put the staging table's rows in the place of those with their keys, in one transaction."""
+        assert isinstance(staging, MssqlStaging)
+        table, keys = staging.table, list(chunks(gone, sql.keys_at_once(staging.table)))
+
+        def once() -> Changed:
+            with named(f"{table.name}: repairing"), self.begin() as session:
+                patch = Patch(session, table, staging.span, staging.rows, not_ascii=staging.not_ascii)
+                changed = patch.apply(keys, self.settings.publish_lock_wait)
+                for statement in record(changed):
+                    session.execute(statement)
+                before_commit()
+                return changed
+
+        return until_published(once, self.settings, _holders)
+
+    def pairs(self, table: Table, span: Span, level: Level, *, portable: bool = True) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+        """Return key and version of each row of a span of the copy."""
+        condition = sql.in_span(table, span)
+        if level is Level.CHECKSUM:
+            return hashed_pairs(table, self._rows(table, condition))
+        return self._pairs(table, [condition])
+
+    def pairs_of(self, table: Table, keys: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Return key and rowversion of the rows of the copy that have these keys, whatever their date."""
+        return self._pairs(table, (sql.among(table, chunk) for chunk in chunks(keys, sql.keys_at_once(table))))
+
+    def _rows(self, table: Table, condition: Statement) -> Iterator[pa.RecordBatch]:
+        doing, target = f"{table.name}: comparing the warehouse", sql.target_name(table)
+        with self._open_session() as session:
+            yield from read(session, table, target, condition, doing, self.settings.batch_bytes)
+
+    def _pairs(self, table: Table, conditions: Iterable[Statement]) -> Iterator[pa.RecordBatch]:
+        doing, target = f"{table.name}: comparing the warehouse", sql.target_name(table)
+        with self._open_session() as session:
+            for condition in conditions:
+                yield from read_pairs(session, table, target, condition, doing, self.settings.batch_bytes)
+
+    def highest_version(self, table: Table) -> bytes | None:
+        """Return the highest rowversion of the copy, None without rows."""
+        with named(f"{table.name}: looking for its highest rowversion"), self.begin() as session:
+            version = session.exec_driver_sql(sql.highest_version(table)).scalar()
+        return None if version is None else bytes(version)
 
     @property
     def own_checksum(self) -> None:
@@ -223,6 +277,10 @@ class MssqlStaging:
                 session.exec_driver_sql(ddl.empty_staging(self.table, self.span))
         except RetailSyncError:
             return
+
+
+def _holders() -> str:
+    return "others, see sys.dm_tran_locks"
 
 
 @contextmanager

@@ -28,9 +28,8 @@ log = logging.getLogger(__name__)
 _SIX_DIGITS = {"datetime2": 26, "time": 15}
 
 
-def read(uri: str, snapshot: str | None, query: str, table: Table, batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Return the rows of a query, in an exported snapshot if one is named, as batches of the catalog's types."""
-    schema = arrow_schema(table)
+def read(uri: str, snapshot: str | None, query: str, schema: pa.Schema, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Return the rows of a query, in an exported snapshot if one is named, as batches of the schema's types."""
     options = {StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(batch_bytes)}
     with closing(adbc.connect(uri)) as connection, connection.cursor(adbc_stmt_kwargs=options) as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

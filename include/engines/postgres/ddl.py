@@ -27,6 +27,11 @@ def is_partitioned(table: Table) -> bool:
     return table.strategy == "window" and not table.date_is_text
 
 
+def whole_partition(table: Table) -> sql.Identifier:
+    """Return the only partition of a table that is refreshed whole."""
+    return sql.Identifier(table.target_schema, f"{table.target_table}_rows")
+
+
 def default_partition(table: Table) -> sql.Identifier:
     """Return the partition of the rows without a date."""
     return sql.Identifier(table.target_schema, f"{table.target_table}_undated")
@@ -61,15 +66,43 @@ def create_replica(table: Table) -> list[Query]:
         for name, type_ in table.columns.items()
     )
     create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n    {}\n)").format(target_name(table), columns)
-    if not is_partitioned(table):
+    if table.strategy == "refresh":
+        # by what does not matter: its single partition is what another takes the place of
+        by, only = (*table.key, *table.columns)[0], whole_partition(table)
+    elif is_partitioned(table):
+        assert table.date is not None
+        by, only = table.date, default_partition(table)
+    else:
         return [create, *_unique_key(table, target_name(table), f"{table.target_table}_key")]
-    assert table.date is not None
-    partition = default_partition(table)
+    partitioned = sql.SQL(" PARTITION BY RANGE ({})").format(sql.Identifier(by))
+    suffix = "rows" if table.strategy == "refresh" else "undated"
     return [
-        create + sql.SQL(" PARTITION BY RANGE ({})").format(sql.Identifier(table.date)),
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} DEFAULT").format(partition, target_name(table)),
-        *_unique_key(table, partition, f"{table.target_table}_undated_key"),
+        *([_wrap_plain(table, partitioned)] if table.strategy == "refresh" else []),
+        create + partitioned,
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} DEFAULT").format(only, target_name(table)),
+        *_unique_key(table, only, f"{table.target_table}_{suffix}_key"),
     ]
+
+
+def _wrap_plain(table: Table, partitioned: Query) -> Query:
+    """Return the statement that makes a plain table, as version 0.1 made them, the partition of a new one."""
+    target, rows = target_name(table), whole_partition(table)
+    return sql.SQL(
+        "DO $$ BEGIN IF (SELECT relkind FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass({name})) = 'r' THEN"
+        " ALTER TABLE {target} RENAME TO {short};"
+        " ALTER INDEX IF EXISTS {old_key} RENAME TO {new_key};"
+        " CREATE TABLE {target} (LIKE {rows}){partitioned};"
+        " ALTER TABLE {target} ATTACH PARTITION {rows} DEFAULT;"
+        " END IF; END $$"
+    ).format(
+        name=sql.Literal(target.as_string()),
+        target=target,
+        rows=rows,
+        short=sql.Identifier(f"{table.target_table}_rows"),
+        old_key=sql.Identifier(table.target_schema, f"{table.target_table}_key"),
+        new_key=sql.Identifier(f"{table.target_table}_rows_key"),
+        partitioned=partitioned,
+    )
 
 
 def add_columns(table: Table, columns: Mapping[str, SqlType]) -> list[Query]:

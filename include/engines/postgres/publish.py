@@ -2,10 +2,10 @@
 The one transaction in which a span becomes visible in a PostgreSQL warehouse.
 
 A whole month of a partitioned table is written once: the loaded table takes the place of
-the old partition. Anything else is deleted and inserted inside the table. Either way rows
-whose date moved, so that their key is still elsewhere, go in the same transaction; where
-both sides have a rowversion the newer row wins, since two windows may have been read at
-different moments.
+the old partition, and so does a table that is refreshed whole. Anything else is deleted and
+inserted inside the table. Either way rows whose date moved, so that their key is still
+elsewhere, go in the same transaction; where both sides have a rowversion the newer row wins,
+since two windows may have been read at different moments.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import psycopg
 from psycopg import sql as pgsql
 
 from include.catalog import Table
-from include.engines.base import Published
+from include.engines.base import Changed, Published
 from include.engines.postgres import ddl, sql
 from include.engines.staging import STAGING_SCHEMA, staging_name
-from include.windows import Span, Undated, Window
+from include.windows import Span, Undated, Whole, Window
 
 _PARTITIONS = """
     SELECT nspname, relname
@@ -52,9 +52,11 @@ class Publication:
     @property
     def target(self) -> pgsql.Identifier:
         """The table, or the partition, that holds the span."""
+        if isinstance(self.span, Whole):
+            return ddl.whole_partition(self.table)
         if not ddl.is_partitioned(self.table):
             return sql.target_name(self.table)
-        if isinstance(self.span, Undated):
+        if not isinstance(self.span, Window):
             return ddl.default_partition(self.table)
         return pgsql.Identifier(self.table.target_schema, ddl.month_partition_name(self.table, self.span.start))
 
@@ -64,6 +66,20 @@ class Publication:
 
         :param publish_lock_wait: seconds to queue behind readers before giving up.
         """
+        self._take_turn(publish_lock_wait)
+        if isinstance(self.span, Whole):
+            changed = self._changed()
+            return Published(self.staged, self._swap_whole(), 0, changed)
+        moved, stale = self._settle_moved_rows()
+        if ddl.is_partitioned(self.table) and isinstance(self.span, Window) and self.span.is_month:
+            replaced = self._swap_month(self.span)
+            rows = self.staged - stale
+        else:
+            rows, replaced = self._replace_rows()
+        return Published(rows, replaced, moved)
+
+    def _take_turn(self, publish_lock_wait: float) -> None:
+        """Wait for other publishes of the table, and from then on for nobody longer than ``publish_lock_wait``."""
         self._execute(
             pgsql.SQL("SELECT pg_advisory_xact_lock(hashtextextended({}, 0))").format(
                 pgsql.Literal(f"retail-sync publish {self.table.target_schema}.{self.table.target_table}")
@@ -74,13 +90,43 @@ class Publication:
                 pgsql.Literal(f"{publish_lock_wait * 1000:.0f}ms")
             )
         )
-        moved, stale = self._settle_moved_rows()
-        if ddl.is_partitioned(self.table) and isinstance(self.span, Window) and self.span.is_month:
-            replaced = self._swap_month(self.span)
-            rows = self.staged - stale
-        else:
-            rows, replaced = self._replace_rows()
-        return Published(rows, replaced, moved)
+
+    def _changed(self) -> Changed | None:
+        """Compare a whole table with what takes its place, by key and rowversion; readers are not in the way."""
+        if not self.table.key or not self.table.rowversion:
+            return None
+        row = self.session.execute(
+            pgsql.SQL(
+                "SELECT count(*) FILTER (WHERE old.{first} IS NULL),"
+                " count(*) FILTER (WHERE old.{first} IS NOT NULL AND new.{version} <> old.{version}),"
+                " count(*) FILTER (WHERE new.{first} IS NULL)"
+                " FROM {staging} new FULL JOIN {target} old ON {same_key}"
+            ).format(
+                first=pgsql.Identifier(self.table.key[0]),
+                version=pgsql.Identifier(self.table.rowversion),
+                staging=self.staging,
+                target=self.target,
+                same_key=self._same_key("new", "old"),
+            )
+        ).fetchone()
+        assert row is not None
+        return Changed(*row)
+
+    def _swap_whole(self) -> int:
+        replaced = self._count(self.target)
+        parent = sql.target_name(self.table)
+        self._execute(pgsql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(parent, self.target))
+        self._execute(pgsql.SQL("DROP TABLE {}").format(self.target))
+        self._move_staging(f"{self.table.target_table}_rows")
+        self._execute(pgsql.SQL("ALTER TABLE {} ATTACH PARTITION {} DEFAULT").format(parent, self.target))
+        return replaced
+
+    def _move_staging(self, name: str) -> None:
+        """Give the staging table its place among the replicas."""
+        schema = pgsql.Identifier(self.table.target_schema)
+        self._execute(pgsql.SQL("ALTER TABLE {} SET SCHEMA {}").format(self.staging, schema))
+        staged = pgsql.Identifier(self.table.target_schema, staging_name(self.table, self.span))
+        self._execute(pgsql.SQL("ALTER TABLE {} RENAME TO {}").format(staged, pgsql.Identifier(name)))
 
     def _swap_month(self, month: Window) -> int:
         replaced = 0
@@ -96,12 +142,7 @@ class Publication:
                 ddl.default_partition(self.table), sql.in_span(self.table, month)
             )
         )
-        staged = pgsql.Identifier(self.table.target_schema, staging_name(self.table, month))
-        self._execute(
-            pgsql.SQL("ALTER TABLE {} SET SCHEMA {}").format(self.staging, pgsql.Identifier(self.table.target_schema))
-        )
-        name = pgsql.Identifier(ddl.month_partition_name(self.table, month.start))
-        self._execute(pgsql.SQL("ALTER TABLE {} RENAME TO {}").format(staged, name))
+        self._move_staging(ddl.month_partition_name(self.table, month.start))
         for statement in ddl.attach(self.table, month, self.target):
             self._execute(statement)
         return replaced
@@ -161,11 +202,17 @@ class Publication:
         """Return every relation with rows outside of the span, and whether the span is in it too."""
         if not ddl.is_partitioned(self.table):
             return [(self.target, True)]
-        whole = isinstance(self.span, Undated) or self.span.is_month
+        whole = isinstance(self.span, Undated) or (isinstance(self.span, Window) and self.span.is_month)
+        return [
+            (relation, relation == self.target)
+            for relation in self._partitions()
+            if relation != self.target or not whole
+        ]
+
+    def _partitions(self) -> list[pgsql.Identifier]:
         parent = sql.target_name(self.table).as_string(self.session)
         partitions = self.session.execute(_PARTITIONS, (parent,)).fetchall()
-        relations = [pgsql.Identifier(schema, name) for schema, name in partitions]
-        return [(relation, relation == self.target) for relation in relations if relation != self.target or not whole]
+        return [pgsql.Identifier(schema, name) for schema, name in partitions]
 
     def _collect_moved(self, relation: pgsql.Composable, shared: Bounds, inside: bool) -> pgsql.Composed:
         outside: pgsql.Composable = pgsql.SQL("")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -14,18 +14,22 @@ from psycopg import sql as pgsql
 from include.catalog import SqlType, Table
 from include.connections import Connection
 from include.engines.base import Digest, Level
+from include.engines.keys import chunks
 from include.engines.postgres import sql
 from include.engines.postgres.connect import connect, conninfo
 from include.engines.postgres.digests import CHECKSUM_METHOD, run_digest
 from include.engines.postgres.errors import translated
 from include.engines.postgres.types import kept, sql_type
-from include.engines.rowsums import sum_rows
+from include.engines.rowsums import hashed_pairs, sum_rows
 from include.errors import SchemaMismatch
 from include.settings import Settings
 from include.windows import Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+#: Keys of one query; each goes into its text.
+_KEYS_AT_ONCE = 5000
 
 _COLUMNS = """
     SELECT attname, format_type(atttypid, atttypmod)
@@ -42,6 +46,8 @@ class PostgresSource:
     connection: Connection
     application: str = "retail-sync"
     batch_bytes: int = field(default_factory=lambda: Settings().batch_bytes)
+    secret: bytes | None = field(default=None, repr=False)
+    """The key of hashed columns."""
 
     def columns(self, table: Table) -> list[str] | None:
         """Return the names of the columns that the database has now, None without the table."""
@@ -136,7 +142,12 @@ class PostgresSnapshot:
     @property
     def query(self) -> pgsql.Composed:
         """The query for the rows, in the catalog's columns."""
-        return sql.select(self.table, sql.source_name(self.table), self.span)
+        return sql.select(self.table, self.relation, self.span)
+
+    @property
+    def relation(self) -> pgsql.Composable:
+        """What is read: the table without what may not leave the source."""
+        return sql.source_relation(self.table, self.source.secret)
 
     def shape(self) -> Mapping[str, SqlType | str]:
         """Return the columns that the table has at this moment."""
@@ -158,14 +169,47 @@ class PostgresSnapshot:
             session.execute(pgsql.SQL("SET TRANSACTION SNAPSHOT {}").format(pgsql.Literal(self.id)))
             # one process of the source's at a time beside the stream: it has tills to serve
             session.execute("SET LOCAL max_parallel_workers_per_gather = 0")
-            return run_digest(session, self.table, sql.source_name(self.table), self.span, level)
+            return run_digest(session, self.table, self.relation, self.span, level)
 
     def batches(self, batch_bytes: int) -> Iterator[pa.RecordBatch]:
         """Return the rows as Arrow batches, read by ADBC in the same snapshot as everything else."""
+        return self._rows(sql.in_span(self.table, self.span), batch_bytes)
+
+    def at(self, span: Span) -> PostgresSnapshot:
+        """Return the same view of another span of the table."""
+        return replace(self, span=span)
+
+    def pairs(self, level: Level, *, portable: bool = False) -> Iterator[pa.RecordBatch]:
+        """Return key and version of each row."""
+        if portable and level is Level.CHECKSUM:
+            return hashed_pairs(self.table, self.batches(self.source.batch_bytes))
+        return self._pairs(sql.in_span(self.table, self.span), level)
+
+    def pairs_above(self, mark: bytes) -> Iterator[pa.RecordBatch]:
+        """Return key and rowversion of the rows of any date whose rowversion is above ``mark``."""
+        return self._pairs(sql.above(self.table, mark), Level.VERSIONS)
+
+    def rows_of(self, keys: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Return the rows that have these keys, whatever their date."""
+        for chunk in chunks(keys, _KEYS_AT_ONCE):
+            yield from self._rows(sql.among(self.table, chunk), self.source.batch_bytes)
+
+    def _pairs(self, condition: pgsql.Composable, level: Level) -> Iterator[pa.RecordBatch]:
+        from include.engines.arrow import pairs_schema
+
+        query = sql.pairs(self.table, self.relation, condition, level)
+        return self._read(query, pairs_schema(self.table, level), self.source.batch_bytes)
+
+    def _rows(self, condition: pgsql.Composable, batch_bytes: int) -> Iterator[pa.RecordBatch]:
+        from include.engines.arrow import arrow_schema
+        from include.engines.postgres import arrow
+
+        query = sql.select_where_for_arrow(self.table, self.relation, condition)
+        return arrow.with_exact_times(self._read(query, arrow_schema(self.table), batch_bytes), self.table)
+
+    def _read(self, query: pgsql.Composed, schema: pa.Schema, batch_bytes: int) -> Iterator[pa.RecordBatch]:
         from include.engines.postgres import arrow
 
         uri = conninfo(self.source.connection, self.source.application)
-        query = sql.select_for_arrow(self.table, sql.source_name(self.table), self.span)
         with translated(f"{self.table.name} {self.span.name}: reading the source"):
-            batches = arrow.read(uri, self.id, query.as_string(self.session), self.table, batch_bytes)
-            yield from arrow.with_exact_times(batches, self.table)
+            yield from arrow.read(uri, self.id, query.as_string(self.session), schema, batch_bytes)

@@ -7,11 +7,16 @@ from the catalog and are quoted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from psycopg import sql
 
 from include.catalog import SqlType, Table
 from include.engines.base import Level
-from include.windows import Span, Undated
+from include.engines.policies import pads
+from include.engines.postgres.types import postgres_type
+from include.windows import Changes, Span, Undated, Whole
 
 Query = sql.Composed
 
@@ -33,6 +38,33 @@ def source_name(table: Table) -> sql.Identifier:
     return sql.Identifier(table.source_schema, table.name)
 
 
+def source_relation(table: Table, secret: bytes | None) -> sql.Composable:
+    """
+    Return what is read at the source: the table, or a query of it that holds back what may not leave.
+
+    :param secret: the key of hashed columns.
+    :raises NotConfigured: if a column is to be hashed without a key.
+    """
+    if not table.changed:
+        return source_name(table)
+    columns = [_held_back(table, name, secret) for name in table.columns]
+    return sql.SQL("(SELECT {} FROM {}) AS held_back").format(sql.SQL(", ").join(columns), source_name(table))
+
+
+def _held_back(table: Table, name: str, secret: bytes | None) -> sql.Composable:
+    column, policy = sql.Identifier(name), table.policies.get(name, "copy")
+    if policy == "copy":
+        return column
+    value: sql.Composable = sql.SQL("NULL")
+    if policy == "hash":
+        inner, outer = (sql.Literal(pad) for pad in pads(table, secret))
+        value = sql.SQL("encode(sha256({} || sha256({} || convert_to({}::text, 'UTF8'))), 'hex')").format(
+            outer, inner, column
+        )
+    type_ = sql.SQL(postgres_type(table.columns[name]))
+    return sql.SQL("{}::{} AS {}").format(value, type_, column)
+
+
 def target_name(table: Table) -> sql.Identifier:
     """Return the quoted name of the table in the warehouse."""
     return sql.Identifier(table.target_schema, table.target_table)
@@ -45,7 +77,8 @@ def business_date(table: Table) -> Query:
     A text date is taken apart and checked by arithmetic: whatever the text is, the
     expression does not fail, and being immutable it may be indexed.
     """
-    assert table.date is not None
+    if table.date is None:
+        return sql.Composed([sql.SQL("NULL::date")])
     column = sql.Identifier(table.date)
     if not table.date_is_text:
         return sql.SQL("{}::date").format(column)
@@ -65,13 +98,43 @@ def business_date(table: Table) -> Query:
 
 def in_span(table: Table, span: Span) -> Query:
     """Return the condition that a row lies in the span."""
+    if isinstance(span, Whole):
+        return sql.Composed([sql.SQL("TRUE")])
     assert table.date is not None
+    assert not isinstance(span, Changes)
     value = business_date(table) if table.date_is_text else sql.Composed([sql.Identifier(table.date)])
     if isinstance(span, Undated):
         return sql.SQL("{} IS NULL").format(value)
     return sql.SQL("{value} >= {start} AND {value} < {end}").format(
         value=value, start=sql.Literal(span.start), end=sql.Literal(span.end)
     )
+
+
+def among(table: Table, keys: Sequence[tuple[Any, ...]]) -> Query:
+    """Return the condition that a row has one of these keys."""
+    arrays = [
+        sql.SQL("{}::{}[]").format(
+            sql.Literal([key[place] for key in keys]), sql.SQL(postgres_type(table.columns[name]))
+        )
+        for place, name in enumerate(table.key)
+    ]
+    if len(arrays) == 1:
+        return sql.SQL("{} = ANY({})").format(names(table.key), arrays[0])
+    return sql.SQL("({}) IN (SELECT * FROM unnest({}))").format(names(table.key), sql.SQL(", ").join(arrays))
+
+
+def above(table: Table, mark: bytes) -> Query:
+    """Return the condition that a row's rowversion is above a mark."""
+    assert table.rowversion is not None
+    return sql.SQL("{} > {}").format(sql.Identifier(table.rowversion), sql.Literal(mark))
+
+
+def pairs(table: Table, relation: sql.Composable, condition: sql.Composable, level: Level) -> Query:
+    """Return the query for key and version of rows: the rowversion, or the hash of all values."""
+    assert table.rowversion is not None or level is Level.CHECKSUM
+    version = _row_hash(table) if level is Level.CHECKSUM else sql.Identifier(table.rowversion or "")
+    keys = [_arrow_value(name, table.columns[name]) for name in table.key]
+    return sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(sql.SQL(", ").join(keys), version, relation, condition)
 
 
 def select(table: Table, relation: sql.Composable, span: Span) -> Query:
@@ -81,9 +144,14 @@ def select(table: Table, relation: sql.Composable, span: Span) -> Query:
 
 
 def select_for_arrow(table: Table, relation: sql.Composable, span: Span) -> Query:
-    """Return the query for the rows of a span with decimals, identifiers and what is exact only as text as text."""
+    """Return the query for the rows of a span, as ``select_where_for_arrow`` does."""
+    return select_where_for_arrow(table, relation, in_span(table, span))
+
+
+def select_where_for_arrow(table: Table, relation: sql.Composable, condition: sql.Composable) -> Query:
+    """Return the query for rows with decimals, identifiers and what is exact only as text as text."""
     columns = [_arrow_value(name, type_) for name, type_ in table.columns.items()]
-    return sql.SQL("SELECT {} FROM {} WHERE {}").format(sql.SQL(", ").join(columns), relation, in_span(table, span))
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(sql.SQL(", ").join(columns), relation, condition)
 
 
 def _value(name: str, type_: SqlType) -> Query:

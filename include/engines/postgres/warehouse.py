@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,23 +14,28 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from include.catalog import SqlType, Table
 from include.connections import Connection
-from include.engines.base import Digest, Level, Loaded, OnRows, Published, Staging
+from include.engines.base import Changed, Digest, Level, Loaded, OnRows, Published, Staging
 from include.engines.fit import fitting
+from include.engines.keys import chunks
 from include.engines.patience import dropped_on_failure, until_published
 from include.engines.postgres import ddl, sql
 from include.engines.postgres.connect import connect, conninfo, sqlalchemy_engine
 from include.engines.postgres.digests import CHECKSUM_METHOD, run_digest
 from include.engines.postgres.errors import translated
+from include.engines.postgres.patch import Patch
 from include.engines.postgres.publish import Publication
 from include.engines.postgres.source import column_texts, shape_of
 from include.engines.postgres.types import kept
-from include.engines.rowsums import sum_rows
+from include.engines.rowsums import hashed_pairs, sum_rows
 from include.engines.staging import STAGING_SCHEMA, staging_name, staging_span
 from include.settings import Settings
 from include.windows import Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+#: Keys of one query; each goes into its text.
+_KEYS_AT_ONCE = 5000
 
 _STAGING_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = %s AND tablename LIKE %s"
 _BLOCKERS = """
@@ -98,6 +103,54 @@ class PostgresWarehouse:
 
         return until_published(once, self.settings, lambda: self._blockers(table))
 
+    def patch(
+        self,
+        staging: Staging,
+        gone: pa.Table,
+        record: Callable[[Changed], Sequence[sa.Executable]],
+        before_commit: Callable[[], None],
+    ) -> Changed:
+        """Put the staging table's rows in the place of those with their keys, in one transaction."""
+        table, keys = staging.table, list(chunks(gone, _KEYS_AT_ONCE))
+
+        def once() -> Changed:
+            with translated(f"{table.name}: repairing"), self.open_session() as session:
+                patch = Patch(session, table, staging.span, staging.rows)
+                changed = patch.apply(keys, self.settings.publish_lock_wait)
+                for statement in record(changed):
+                    _execute(session, statement)
+                before_commit()
+                session.commit()
+                return changed
+
+        return until_published(once, self.settings, lambda: self._blockers(table))
+
+    def pairs(self, table: Table, span: Span, level: Level, *, portable: bool = False) -> Iterator[pa.RecordBatch]:
+        """Return key and version of each row of a span of the copy."""
+        if portable and level is Level.CHECKSUM:
+            return hashed_pairs(table, self._batches(table, span))
+        return self._pairs(table, sql.in_span(table, span), level)
+
+    def pairs_of(self, table: Table, keys: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Return key and rowversion of the rows of the copy that have these keys, whatever their date."""
+        for chunk in chunks(keys, _KEYS_AT_ONCE):
+            yield from self._pairs(table, sql.among(table, chunk), Level.VERSIONS)
+
+    def _pairs(self, table: Table, condition: pgsql.Composable, level: Level) -> Iterator[pa.RecordBatch]:
+        from include.engines.arrow import pairs_schema
+
+        query = sql.pairs(table, sql.target_name(table), condition, level)
+        return self._read(table, query, pairs_schema(table, level))
+
+    def highest_version(self, table: Table) -> bytes | None:
+        """Return the highest rowversion of the copy, None without rows."""
+        query = pgsql.SQL("SELECT {0} FROM {1} ORDER BY {0} DESC NULLS LAST LIMIT 1").format(
+            pgsql.Identifier(table.rowversion or ""), sql.target_name(table)
+        )
+        with translated(f"{table.name}: looking for its highest rowversion"), self.open_session() as session:
+            row = session.execute(query).fetchone()
+        return None if row is None or row[0] is None else bytes(row[0])
+
     @property
     def own_checksum(self) -> str:
         """The method by which PostgreSQL sums rows itself."""
@@ -111,12 +164,17 @@ class PostgresWarehouse:
             return run_digest(session, table, sql.target_name(table), span, level)
 
     def _batches(self, table: Table, span: Span) -> Iterator[pa.RecordBatch]:
+        from include.engines.arrow import arrow_schema
+
+        query = sql.select_for_arrow(table, sql.target_name(table), span)
+        return self._read(table, query, arrow_schema(table))
+
+    def _read(self, table: Table, query: pgsql.Composed, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         from include.engines.postgres import arrow
 
         uri = conninfo(self.connection, self.application)
-        query = sql.select_for_arrow(table, sql.target_name(table), span).as_string()
-        with translated(f"{table.name} {span.name}: comparing the warehouse"):
-            yield from arrow.read(uri, None, query, table, self.settings.batch_bytes)
+        with translated(f"{table.name}: comparing the warehouse"):
+            yield from arrow.read(uri, None, query.as_string(), schema, self.settings.batch_bytes)
 
     def dead_staging(self, table: Table) -> list[Span]:
         """Return the spans of which a staging table is there."""
@@ -207,7 +265,8 @@ class PostgresStaging:
         return loaded
 
 
-def _execute(session: psycopg.Connection[Any], statement: sa.Update) -> None:
+def _execute(session: psycopg.Connection[Any], statement: sa.Executable) -> None:
     """Run an SQLAlchemy statement inside the session's own transaction."""
+    assert isinstance(statement, sa.ClauseElement)
     compiled = statement.compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call]
     session.execute(str(compiled).encode(), compiled.params)

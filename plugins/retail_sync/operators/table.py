@@ -5,26 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include import catalog
 from include.replication.request import OnFailure
 from include.windows import UNDATED
+from retail_sync.assets import replica_asset
 from retail_sync.operators.base import RunOperator, permanent_errors_fail
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _FAILED_STATES = {"failed", "upstream_failed"}
-
-
-def replica_asset(table: catalog.Table) -> Asset:
-    """Return the asset of a replica table; DAGs can be scheduled on it."""
-    return Asset(
-        name=f"{table.target_schema}.{table.target_table}",
-        uri=f"retail-sync://warehouse/{table.target_schema}/{table.target_table}",
-    )
 
 
 def failed_tasks(context: Context) -> list[str]:
