@@ -131,3 +131,18 @@ def _from_uri(id: str, text: str) -> Connection:
         password=unquote(uri.password or ""),
         extra=extra,
     )
+
+
+def secret_of(id: str, local_dir: Path) -> bytes | None:
+    """
+    Return the password of a connection of any type, None without it.
+
+    :raises NotConfigured: if the connection cannot be read.
+    """
+    variable = f"AIRFLOW_CONN_{id.upper()}"
+    text = os.environ.get(variable) or embedded_environment(local_dir).get(variable) or ""
+    try:
+        password = json.loads(text).get("password") if text.lstrip().startswith("{") else urlsplit(text).password
+        return unquote(password).encode() if password else None
+    except (ValueError, AttributeError, TypeError):
+        raise NotConfigured(f"connection {id!r}: neither an Airflow connection URI nor JSON") from None

@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     source_connection: str = "pos_source"
     warehouse_connection: str = "warehouse"
     control_connection: str = "control"
+    hash_key_connection: str = "hash_key"
+    """The connection whose password is the key of hashed columns; needed only where the catalog hashes one."""
 
     source_pool: str = "pos_source"
     """The Airflow pool that caps how many windows are read at once."""

@@ -44,6 +44,11 @@ class Catalog:
         """Return the tables of a group, in the order of a run."""
         return [table for table in self if group in table.groups]
 
+    @property
+    def hashes(self) -> bool:
+        """Whether any column is hashed, so that a key is needed."""
+        return any("hash" in table.policies.values() for table in self)
+
     def pick(self, names: Iterable[str], group: Group) -> list[Table]:
         """
         Return the named tables of a group in the order of a run; all of it for no names.

@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from include.cli import catalog, embedded, inspect, maintain, replicate
+from include.cli import catalog, embedded, inspect, maintain, nightly, replicate
 from include.errors import BadRequest, CatalogError, NotConfigured, RetailSyncError
 
 _NOTHING_BEGUN = 2
@@ -22,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("replicate")(replicate.replicate)
+app.command("nightly")(nightly.nightly)
+app.command("refresh")(nightly.refresh)
 app.command("verify")(inspect.verify)
 app.command("status")(inspect.status)
 app.command("check")(inspect.check)

@@ -15,12 +15,14 @@ from rich.logging import RichHandler
 
 from include import catalog
 from include.catalog.models import Group
-from include.connections import Connection, find
+from include.connections import Connection, find, secret_of
 from include.engines.base import Source, Warehouse
 from include.engines.factory import source_of, warehouse_of
 from include.replication.export import ExportTarget
-from include.replication.replicate import Run
+from include.replication.nightly import day_before
 from include.replication.request import Request, read_request
+from include.replication.run import Run
+from include.replication.verify import Verify
 from include.settings import Settings
 
 console = Console()
@@ -48,7 +50,8 @@ def control_connection(config: Settings) -> Connection:
 
 def open_source(config: Settings) -> Source:
     """Return the engine of the point of sale."""
-    return source_of(source_connection(config), _application())
+    secret = secret_of(config.hash_key_connection, config.local_dir) if catalog.load().hashes else None
+    return source_of(source_connection(config), _application(), secret)
 
 
 def open_warehouse(config: Settings) -> Warehouse:
@@ -56,7 +59,14 @@ def open_warehouse(config: Settings) -> Warehouse:
     return warehouse_of(warehouse_connection(config), config, _application())
 
 
-def new_run(config: Settings, request: Request) -> Run:
+def new_run(
+    config: Settings,
+    *,
+    export: bool,
+    verify: Verify = Verify.CHECKSUM,
+    force: bool = False,
+    allow_empty: bool = False,
+) -> Run:
     """Return a run of the command line, with an id of its own."""
     run_id = f"manual__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}__{uuid.uuid4().hex[:8]}"
     return Run(
@@ -65,9 +75,10 @@ def new_run(config: Settings, request: Request) -> Run:
         warehouse=open_warehouse(config),
         control=control_connection(config),
         settings=config,
-        verify=request.verify,
-        export=ExportTarget(config.exports_url) if request.export else None,
-        force=request.force,
+        verify=verify,
+        export=ExportTarget(config.exports_url) if export else None,
+        force=force,
+        allow_empty=allow_empty,
         holder=_application(),
     )
 
@@ -85,6 +96,11 @@ def read_values(config: Settings, values: Mapping[str, Any]) -> Request:
 def today(config: Settings) -> date:
     """Return the present business day."""
     return datetime.now(config.zone).date()
+
+
+def yesterday(config: Settings) -> date:
+    """Return the business day before the present one."""
+    return day_before(datetime.now(UTC), config.zone)
 
 
 def log_to_console(verbose: bool) -> None:

@@ -11,11 +11,15 @@ from include.engines.base import Source, Warehouse
 from include.settings import Settings
 
 
-def source_of(connection: Connection, application: str = "retail-sync") -> Source:
-    """Return the engine that reads a connection's database."""
+def source_of(connection: Connection, application: str = "retail-sync", secret: bytes | None = None) -> Source:
+    """
+    Return the engine that reads a connection's database.
+
+    :param secret: the key of hashed columns.
+    """
     if connection.kind == "mssql":
-        return mssql.MssqlSource(connection, application)
-    return postgres.PostgresSource(connection, application)
+        return mssql.MssqlSource(connection, application, secret=secret)
+    return postgres.PostgresSource(connection, application, secret=secret)
 
 
 def warehouse_of(connection: Connection, settings: Settings, application: str = "retail-sync") -> Warehouse:

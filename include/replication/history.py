@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -35,13 +35,17 @@ class RunRecord:
     run_id: str
     run_type: RunType
 
-    def begin(self, window: Window | None, tables: Iterable[str]) -> None:
-        """Write the row, or begin it anew; ``success`` is NULL until ``end``."""
+    def begin(self, window: Window | None, tables: Iterable[str], started: datetime | None = None) -> None:
+        """
+        Write the row, or begin it anew; ``success`` is NULL until ``end``.
+
+        :param started: when the run began, now by default.
+        """
         values: dict[str, Any] = {
             "from_date": window.start if window else None,
             "to_date": window.last_day if window else None,
             "tables": ", ".join(tables),
-            "started_at": now(),
+            "started_at": started or now(),
             **dict.fromkeys(("finished_at", "success", "rows_loaded", "rows_fixed", "error")),
         }
         with self.engine.connect() as connection:

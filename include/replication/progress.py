@@ -139,6 +139,16 @@ def rows_of_run(engine: sa.Engine, run_id: str, table_name: str | None = None) -
     return _fetch(engine, query.order_by(etl_progress.c.started_at, etl_progress.c.id))
 
 
+def failures_of_run(engine: sa.Engine, run_id: str, phases: Iterable[Phase] = tuple(Phase)) -> list[str]:
+    """Return what failed in a run or was not finished, a text each that names table, window and error."""
+    wanted = set(phases)
+    return [
+        f"{row['table_name']} {row['window_name']}: {row['error'] or 'not finished'}"
+        for row in rows_of_run(engine, run_id)
+        if row["status"] in (Status.FAILED, Status.RUNNING) and row["phase"] in wanted
+    ]
+
+
 def latest_rows(engine: sa.Engine, table_names: Iterable[str]) -> list[dict[str, Any]]:
     """Return the newest row of each table, window and phase."""
     newest = (

@@ -6,7 +6,7 @@ Dates in a request are inclusive, as people type them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -84,23 +84,23 @@ def read_request(
     refuse_unknown(values)
     given = {**DEFAULTS, **values}
     return Request(
-        tables=tuple(catalog.pick(_names(given["tables"]), group)),
+        tables=tuple(catalog.pick(read_names(given["tables"]), group)),
         window=_window(given["start_date"], given["end_date"], fallback, today),
-        export=_flag("export", given["export"]),
+        export=read_flag("export", given["export"]),
         verify=_choice("verify", given["verify"], Verify),
         on_failure=_choice("on_failure", given["on_failure"], OnFailure),
-        force=_flag("force", given["force"]),
+        force=read_flag("force", given["force"]),
     )
 
 
-def refuse_unknown(values: Mapping[str, Any]) -> None:
+def refuse_unknown(values: Mapping[str, Any], known: Iterable[str] = DEFAULTS) -> None:
     """
     Refuse parameters that nobody reads: a misspelt date must not become a run of other dates.
 
     :raises BadRequest: naming them.
     """
-    if unknown := sorted(set(values) - set(DEFAULTS)):
-        raise BadRequest(f"unknown parameters: {', '.join(unknown)}; known are {', '.join(DEFAULTS)}")
+    if unknown := sorted(set(values) - set(known)):
+        raise BadRequest(f"unknown parameters: {', '.join(unknown)}; known are {', '.join(known)}")
 
 
 def interval_window(start: datetime, end: datetime, zone: ZoneInfo) -> Window:
@@ -126,25 +126,45 @@ def _window(start: Any, end: Any, fallback: Window | None, today: date) -> Windo
         if fallback is None:
             raise BadRequest("start_date and end_date are missing")
         return fallback
+    return read_days({"start_date": start, "end_date": end}, today)
+
+
+def read_days(bounds: Mapping[str, Any], today: date) -> Window:
+    """
+    Return the days from the first of two named bounds to the second, both included.
+
+    :raises BadRequest: if one is missing, they are in the wrong order, or in the future.
+    """
+    (first_name, start), (last_name, end) = bounds.items()
     if start is None or end is None:
-        given, missing = ("end_date", "start_date") if start is None else ("start_date", "end_date")
+        given, missing = (last_name, first_name) if start is None else (first_name, last_name)
         raise BadRequest(f"{given} without {missing}: give both, or neither")
-    first, last = _date("start_date", start), _date("end_date", end)
+    first, last = read_day(first_name, start), read_day(last_name, end)
     if first > last:
-        raise BadRequest(f"start_date {first} is after end_date {last}")
+        raise BadRequest(f"{first_name} {first} is after {last_name} {last}")
     if last > today:
-        raise BadRequest(f"end_date {last} is in the future, today is {today}")
+        raise BadRequest(f"{last_name} {last} is in the future, today is {today}")
     return Window.inclusive(first, last)
 
 
-def _date(name: str, value: Any) -> date:
+def read_day(name: str, value: Any) -> date:
+    """
+    Return the day of a parameter.
+
+    :raises BadRequest: naming the parameter.
+    """
     try:
         return parse_date(str(value))
     except ValueError as error:
         raise BadRequest(f"{name}: {error}") from error
 
 
-def _names(value: Any) -> list[str]:
+def read_names(value: Any) -> list[str]:
+    """
+    Return the names of tables of a parameter, none for NULL.
+
+    :raises BadRequest: if it is no list of names.
+    """
     if value is None:
         return []
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
@@ -152,7 +172,12 @@ def _names(value: Any) -> list[str]:
     return list(value)
 
 
-def _flag(name: str, value: Any) -> bool:
+def read_flag(name: str, value: Any) -> bool:
+    """
+    Return a parameter that is true or false.
+
+    :raises BadRequest: if it is neither.
+    """
     if not isinstance(value, bool):
         raise BadRequest(f"{name}: expected true or false, found {value!r}")
     return value

@@ -6,18 +6,23 @@ import itertools
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from include.catalog import Table
 from include.errors import RetailSyncError, TransientError
+from include.replication.nightly import NightlyRequest
 from include.replication.observe import Observer
 from include.replication.prepare import prepare
+from include.replication.progress import Phase
+from include.replication.reconcile import reconcile
+from include.replication.refresh import RefreshRequest, refresh
 from include.replication.replicate import Report, Run, replicate
 from include.replication.request import OnFailure, Request
-from include.windows import UNDATED, Span
+from include.replication.sweep import sweep
+from include.windows import CHANGES, UNDATED, Span, spans
 
 T = TypeVar("T")
 
@@ -35,6 +40,7 @@ class Outcome:
     window: str | None
     report: Report | None = None
     error: RetailSyncError | None = None
+    phase: Phase = Phase.LOAD
 
 
 #: Makes the observer of a window before it begins.
@@ -58,9 +64,71 @@ def run_request(run: Run, request: Request, max_workers: int, observe: Observe) 
     return outcomes
 
 
+def run_nightly(run: Run, request: NightlyRequest, observe: Observe) -> list[Outcome]:
+    """Load, check and sweep each table of a request; what fails in one table does not stop the others."""
+    outcomes: list[Outcome] = []
+    for table in request.tables:
+        try:
+            exposed = retrying(lambda _, table=table: prepare(run, table))  # type: ignore[misc]
+        except RetailSyncError as error:
+            outcomes.append(Outcome(table.name, None, error=error))
+            continue
+        if not exposed:
+            outcomes.append(Outcome(table.name, None))
+            continue
+        for span in spans(request.load) if request.load else []:
+            outcomes.append(_run_window(run, table, span, observe))
+        outcomes.append(_run_fix_check(run, request, table, observe))
+        if request.sweep:
+            outcomes.append(_run_sweep(run, table, observe))
+    return outcomes
+
+
+def run_refresh(run: Run, request: RefreshRequest, observe: Observe) -> list[Outcome]:
+    """Refresh the tables of a request one after another; what fails in one does not stop the others."""
+    outcomes = []
+    for table in request.tables:
+        span = request.span_of(table)
+        observer = observe(table, span)
+        outcomes.append(
+            _outcome(
+                lambda attempt, table=table, span=span, observer=observer: refresh(  # type: ignore[misc]
+                    run, table, span, observer, attempt
+                ),
+                Outcome(table.name, span.name),
+            )
+        )
+    return outcomes
+
+
+def _run_fix_check(run: Run, request: NightlyRequest, table: Table, observe: Observe) -> Outcome:
+    observer = observe(table, request.fix)
+    return _outcome(
+        lambda attempt: reconcile(run, table, request.fix, observer, attempt),
+        Outcome(table.name, request.fix.name, phase=Phase.FIX),
+    )
+
+
+def _run_sweep(run: Run, table: Table, observe: Observe) -> Outcome:
+    observer = observe(table, CHANGES)
+    return _outcome(
+        lambda attempt: sweep(run, table, observer, attempt), Outcome(table.name, CHANGES.name, phase=Phase.SWEEP)
+    )
+
+
+def _outcome(work: Callable[[int], Report | None], blank: Outcome) -> Outcome:
+    """Do the work, again where that may help; returns the outcome with its report, or with the error."""
+    try:
+        report = retrying(work)
+    except RetailSyncError as error:
+        log.error("%s", error)  # noqa: TRY400 (the message says all, a traceback hides it)
+        return replace(blank, error=error)
+    return replace(blank, report=report) if report else replace(blank, window=None)
+
+
 def _run_table(run: Run, request: Request, table: Table, max_workers: int, observe: Observe) -> list[Outcome]:
     try:
-        exposed = _retrying(lambda _: prepare(run, table))
+        exposed = retrying(lambda _: prepare(run, table))
     except RetailSyncError as error:
         return [Outcome(table.name, None, error=error)]
     if not exposed:
@@ -72,15 +140,10 @@ def _run_table(run: Run, request: Request, table: Table, max_workers: int, obser
 
 def _run_window(run: Run, table: Table, span: Span, observe: Observe) -> Outcome:
     observer = observe(table, span)
-    try:
-        report = _retrying(lambda attempt: replicate(run, table, span, observer, attempt))
-    except RetailSyncError as error:
-        log.error("%s", error)  # noqa: TRY400 (the message says all, a traceback hides it)
-        return Outcome(table.name, span.name, error=error)
-    return Outcome(table.name, span.name, report=report)
+    return _outcome(lambda attempt: replicate(run, table, span, observer, attempt), Outcome(table.name, span.name))
 
 
-def _retrying(work: Callable[[int], T]) -> T:
+def retrying(work: Callable[[int], T]) -> T:
     """Call ``work`` with the number of the attempt until it succeeds or a retry cannot help."""
     policy = Retrying(
         retry=retry_if_exception_type(TransientError),

@@ -8,6 +8,7 @@ are quoted. Nothing here needs more than the common core of T-SQL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import time
 from typing import Any
 
 from include.catalog import SqlType, Table
@@ -131,7 +132,8 @@ def among(table: Table, keys: Sequence[tuple[Any, ...]]) -> Statement:
     """Return the condition that a row has one of these keys, no more than ``keys_at_once``."""
     # in the column's own type, so that an index of the key is of use
     bound = {name: f"CONVERT({declared(table.columns[name])}, ?)" for name in table.key}
-    values = tuple(value for key in keys for value in key)
+    # pyodbc would cut the fractions of a time off
+    values = tuple(str(value) if isinstance(value, time) else value for key in keys for value in key)
     if len(bound) == 1:
         ((name, value),) = bound.items()
         return f"{quoted(name)} IN ({', '.join([value] * len(keys))})", values

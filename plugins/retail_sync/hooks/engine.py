@@ -40,11 +40,15 @@ class EngineHook(BaseHook):
             extra=found.extra_dejson,
         )
 
-    def get_source(self) -> Source:
-        """Return the engine that reads the database."""
+    def get_source(self, secret: bytes | None = None) -> Source:
+        """
+        Return the engine that reads the database.
+
+        :param secret: the key of hashed columns.
+        """
         from include.engines.factory import source_of
 
-        return source_of(self.get_conn(), self.application)
+        return source_of(self.get_conn(), self.application, secret)
 
     def get_warehouse(self, settings: Settings) -> Warehouse:
         """Return the engine that writes the database."""
