@@ -25,6 +25,11 @@ def demo() -> None:
     result = run_demo(config, common.console)
     rows = sum(window["warehouse_rows"] for window in result.windows)
     verdict = "[bold green]equal[/]" if result.equal else "[bold red]DIFFERENT[/]"
+    fixes = result.fixes
+    common.console.print(
+        f"{fixes.planted} rows changed at the source, {fixes.found} found by the nightly run,"
+        f" {fixes.repaired} repaired, {fixes.remaining} days differ"
+    )
     common.console.print(f"{rows:,} rows, source and warehouse {verdict}, {result.seconds:.0f} s")
     common.console.print(f"Look around: {_airflow_url()}   (`make stop` ends it, `make clean` removes it)")
     if not result.equal:

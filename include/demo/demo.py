@@ -1,8 +1,9 @@
 """
 The demo: a source shaped like the real one, replicated by a real Airflow, and the proof.
 
-Three months of the ten sales tables, about 300,000 rows. Ends with a fresh comparison of
-source and warehouse, and leaves the figures in ``demo.json``.
+Three months of the ten sales tables, about 300,000 rows, with a fresh comparison of source and
+warehouse. Then fixes are planted at the source, and the nightly run finds and repairs them. The
+figures are left in ``demo.json``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from rich.table import Table as Grid
 
 from include import catalog
 from include.connections import parse
+from include.demo import night
 from include.demo.airflow import LocalAirflow
 from include.demo.embedded import Embedded
 from include.demo.generate import generate
+from include.demo.night import Fixes
 from include.demo.postgres import SOURCE, WAREHOUSE
 from include.demo.volumes import months_until
-from include.engines.base import Level, Warehouse
+from include.engines.base import Level, Source, Warehouse
 from include.engines.factory import source_of, warehouse_of
 from include.errors import PermanentError
 from include.replication.progress import rows_of_run
@@ -37,7 +40,7 @@ from include.replication.verify import Comparison, compare
 from include.settings import Settings
 from include.windows import Window, spans
 
-_DAG = "sales_replication"
+_DAG, _NIGHTLY, _NIGHTLY_HOUR = "sales_replication", "nightly_replica", 2
 _MONTHS = 3
 _LAST_MONTH = date(2025, 10, 1)
 _SCALE = 0.0095
@@ -53,10 +56,16 @@ class Result:
     equal: bool
     seconds: float
     windows: list[dict[str, Any]]
+    fixes: Fixes
 
     def write(self, file: Path) -> None:
         """Leave the figures for other programs."""
-        content = {"equal": self.equal, "seconds": round(self.seconds, 1), "windows": self.windows}
+        content = {
+            "equal": self.equal,
+            "seconds": round(self.seconds, 1),
+            "windows": self.windows,
+            "fixes": self.fixes.as_dict(),
+        }
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -68,9 +77,9 @@ def run_demo(settings: Settings, console: Console) -> Result:
     """
     began = time.monotonic()
     embedded = Embedded(settings.local_dir.absolute())
-    console.print("[bold]1/4[/] databases: source, warehouse, control, Airflow's metadata")
+    console.print("[bold]1/5[/] databases: source, warehouse, control, Airflow's metadata")
     embedded.start_databases()
-    console.print("[bold]2/4[/] sample data, shaped like the real source")
+    console.print("[bold]2/5[/] sample data, shaped like the real source")
     counts = generate(
         embedded.postgres.dsn(SOURCE),
         catalog.load(),
@@ -80,51 +89,79 @@ def run_demo(settings: Settings, console: Console) -> Result:
         last_month=_LAST_MONTH,
     )
     console.print(f"      {sum(counts.values()):,} rows in {len(counts)} tables")
-    console.print("[bold]3/4[/] Airflow")
+    console.print("[bold]3/5[/] Airflow")
     embedded.airflow.start()
     console.print(f"      {embedded.airflow.url}, no password, on this machine only")
     made = months_until(_LAST_MONTH, _MONTHS)
     window = Window(made[0].start, made[-1].end)
-    console.print(f"[bold]4/4[/] DAG {_DAG} for {window.start} to {window.last_day}, by hand as from the UI")
-    run_id = _replicate(embedded, window, console)
-    result = _prove(embedded, window, run_id, began, console)
+    console.print(f"[bold]4/5[/] DAG {_DAG} for {window.start} to {window.last_day}, by hand as from the UI")
+    run_id = _run(embedded, _DAG, _dates(window), console)
+    windows = _prove(embedded, window, run_id, console)
+    fixes = _night(embedded, window, console)
+    equal = all(figures["equal"] for figures in windows) and fixes.remaining == 0
+    result = Result(equal, time.monotonic() - began, windows, fixes)
     result.write(embedded.local_dir / "demo.json")
     return result
 
 
-def _replicate(embedded: Embedded, window: Window, console: Console) -> str:
+def _dates(window: Window) -> dict[str, Any]:
+    return {"start_date": window.start.isoformat(), "end_date": window.last_day.isoformat()}
+
+
+def _night(embedded: Embedded, window: Window, console: Console) -> Fixes:
+    """Change rows at the source that were copied already, and let the nightly run repair them."""
+    planted = night.plant(embedded.postgres.dsn(SOURCE), window.last_day)
+    console.print(
+        f"[bold]5/5[/] DAG {_NIGHTLY}: {planted} rows were changed at the source meanwhile, most on the day before"
+        f" {window.last_day}"
+    )
+    warehouse = _warehouse(embedded)
+    run_id = _run(embedded, _NIGHTLY, night.conf(window.last_day), console)
+    return night.tell(_source(embedded), warehouse, run_id, planted, window, console)
+
+
+def _run(embedded: Embedded, dag_id: str, conf: dict[str, Any], console: Console) -> str:
     airflow, engine = embedded.airflow, _warehouse(embedded).metadata()
-    airflow.pause(_DAG, True)
-    run_id = _trigger(airflow, {"start_date": window.start.isoformat(), "end_date": window.last_day.isoformat()})
-    airflow.pause(_DAG, False)
+    airflow.pause(dag_id, True)
+    run_id = _trigger(airflow, dag_id, conf)
+    airflow.pause(dag_id, False)
     told: set[tuple[str, str]] = set()
     deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while (state := airflow.run_state(_DAG, run_id)) in ("queued", "running"):
-        told |= _tell(rows_of_run(engine, run_id), told, console)
+    while (state := airflow.run_state(dag_id, run_id)) in ("queued", "running"):
+        if dag_id == _DAG:
+            told |= _tell(rows_of_run(engine, run_id), told, console)
         if time.monotonic() > deadline:
             break
         time.sleep(_POLL_SECONDS)
-    _tell(rows_of_run(engine, run_id), told, console)
+    if dag_id == _DAG:
+        _tell(rows_of_run(engine, run_id), told, console)
     if state != "success":
         raise PermanentError(f"run {run_id} ended as {state}; see its task `verdict` at {airflow.url}")
     return run_id
 
 
-def _trigger(airflow: LocalAirflow, conf: dict[str, str]) -> str:
+def _trigger(airflow: LocalAirflow, dag_id: str, conf: dict[str, Any]) -> str:
     """
-    Trigger the DAG in the place of the scheduled run of the month that just ended.
+    Trigger the DAG in the place of the scheduled run that just became due.
 
     Unpausing would begin that run first, and the sample data has nothing for it. Once the
-    place is taken the schedule waits for the next month.
+    place is taken the schedule waits for the next month, or night.
     """
     settings = Settings()
-    month = month_before(datetime.now(settings.zone), settings.zone)
     try:
-        return airflow.trigger(_DAG, conf, datetime.combine(month.start, time_of_day.min, settings.zone))
+        return airflow.trigger(dag_id, conf, _due(dag_id, datetime.now(settings.zone), settings))
     except httpx.HTTPStatusError as error:
         if error.response.status_code != httpx.codes.CONFLICT:
             raise
-        return airflow.trigger(_DAG, conf)
+        return airflow.trigger(dag_id, conf)
+
+
+def _due(dag_id: str, moment: datetime, settings: Settings) -> datetime:
+    """Return the logical date of the last scheduled run: the beginning of its data interval."""
+    if dag_id == _DAG:
+        return datetime.combine(month_before(moment, settings.zone).start, time_of_day.min, settings.zone)
+    ended = moment.replace(hour=_NIGHTLY_HOUR, minute=0, second=0, microsecond=0)
+    return ended - timedelta(days=1 if ended <= moment else 2)
 
 
 def _tell(rows: list[dict[str, Any]], told: set[tuple[str, str]], console: Console) -> set[tuple[str, str]]:
@@ -136,8 +173,8 @@ def _tell(rows: list[dict[str, Any]], told: set[tuple[str, str]], console: Conso
     return {(row["table_name"], row["window_name"]) for row in new}
 
 
-def _prove(embedded: Embedded, window: Window, run_id: str, began: float, console: Console) -> Result:
-    source = source_of(parse(SOURCE, embedded.postgres.uri(SOURCE)))
+def _prove(embedded: Embedded, window: Window, run_id: str, console: Console) -> list[dict[str, Any]]:
+    source = _source(embedded)
     warehouse = _warehouse(embedded)
     done = {(row["table_name"], row["window_name"]): row for row in rows_of_run(warehouse.metadata(), run_id)}
     grid = Grid(
@@ -163,7 +200,7 @@ def _prove(embedded: Embedded, window: Window, run_id: str, began: float, consol
                 *("equal" if found.equal else "[red]DIFFERENT[/]", f"{figures['seconds']:.2f}", rate),
             )
     console.print(grid)
-    return Result(all(figures["equal"] for figures in windows), time.monotonic() - began, windows)
+    return windows
 
 
 def _figures(found: Comparison, row: dict[str, Any]) -> dict[str, Any]:
@@ -178,6 +215,10 @@ def _figures(found: Comparison, row: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "rows_s": round((row["rows_read"] or 0) / seconds) if seconds else 0,
     }
+
+
+def _source(embedded: Embedded) -> Source:
+    return source_of(parse(SOURCE, embedded.postgres.uri(SOURCE)))
 
 
 def _warehouse(embedded: Embedded) -> Warehouse:

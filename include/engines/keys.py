@@ -11,5 +11,6 @@ if TYPE_CHECKING:
 
 def chunks(keys: pa.Table, size: int) -> Iterator[list[tuple[Any, ...]]]:
     """Return the rows of a table of keys, ``size`` of them at once."""
-    for batch in keys.to_batches(max_chunksize=size):
-        yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+    for batch in keys.combine_chunks().to_batches(max_chunksize=size):
+        if batch.num_rows:
+            yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))

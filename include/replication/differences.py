@@ -8,6 +8,7 @@ the keys that differ.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,8 +47,10 @@ def differences(snapshot: Snapshot, warehouse: Warehouse, level: Level) -> Diffe
     :param level: VERSIONS to compare rowversions, CHECKSUM to compare all values.
     """
     table, portable = snapshot.table, needs_portable_sums(snapshot, warehouse)
-    source = gathered(table, snapshot.pairs(level, portable=portable), level)
-    copy = gathered(table, warehouse.pairs(table, snapshot.span, level, portable=portable), level)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        reading = pool.submit(lambda: gathered(table, snapshot.pairs(level, portable=portable), level))
+        copy = gathered(table, warehouse.pairs(table, snapshot.span, level, portable=portable), level)
+        source = reading.result()
     ours, theirs, key = _frame(source), _frame(copy), list(table.key)
     changed = ours.join(theirs, on=[*key, VERSION], how="anti", nulls_equal=True).select(key).unique()
     return Differences(
@@ -85,11 +88,11 @@ def no_keys(table: Table) -> pa.Table:
 
 
 def without(table: Table, keys: pa.Table, others: Iterator[pa.Table]) -> pa.Table:
-    """Return the keys that are in none of the others."""
+    """Return the keys that are in none of the others, each once."""
     import pyarrow as pa
 
     found = _frame(pa.concat_tables([no_keys(table), *others]))
-    return _table(table, _frame(keys).join(found, on=list(table.key), how="anti", nulls_equal=True))
+    return _table(table, _frame(keys).unique().join(found, on=list(table.key), how="anti", nulls_equal=True))
 
 
 def _frame(rows: pa.Table) -> pl.DataFrame:

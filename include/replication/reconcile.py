@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.catalog import Table
-from include.engines.base import Changed, Level, Snapshot, needs_portable_sums
+from include.engines.base import Changed, Level, Snapshot, Staging, needs_portable_sums
 from include.errors import CountMismatch, SourceChanged
 from include.metadata import now
 from include.replication.differences import differences, no_keys, without
@@ -84,12 +84,10 @@ class _Check:
             report.unchanged = not report.rows_read
             self._finish(before.source.total)
             return
-        repair = Repair(work, self.snapshot)
         with timed(report, "seconds_loading"):
             wanted, extra = self._find(before.days)
-            gone = repair.stage(wanted, extra)
         report.rows_unchanged = before.source.rows - wanted.num_rows
-        repair.apply(gone)
+        Repair(work, self.snapshot).run(wanted, extra)
         work.observer.step(Step.VERIFYING)
         portable = needs_portable_sums(self.snapshot, warehouse)
         with timed(report, "seconds_verifying"):
@@ -100,7 +98,7 @@ class _Check:
         self._finish(before.source.total)
 
     def _find(self, days: Sequence[date | None]) -> tuple[pa.Table, pa.Table]:
-        """Return the keys to fetch, and those of rows that are on these days in the copy only."""
+        """Return the keys to fetch, and the others of rows that are on a day in the copy only."""
         import pyarrow as pa
 
         table = self.work.table
@@ -117,7 +115,8 @@ class _Check:
                 "%s %s: %s rows are missing, %s differ, %s are not there at the source",
                 *(table.name, day, found.missing.num_rows, found.different.num_rows, found.extra.num_rows),
             )
-        return pa.concat_tables(wanted), pa.concat_tables(extra)
+        # a row that moved from one of the days to another is extra on the first and missing on the second
+        return pa.concat_tables(wanted), without(table, pa.concat_tables(extra), iter(wanted))
 
     def _finish(self, total: str) -> None:
         report = self.work.report
@@ -132,14 +131,21 @@ class Repair:
 
     work: Work
     snapshot: Snapshot
-    _staging: Any = field(default=None, init=False)
 
-    def stage(self, wanted: pa.Table, extra: pa.Table) -> pa.Table:
+    def run(self, wanted: pa.Table, extra: pa.Table, also: Sequence[Any] = ()) -> Changed:
         """
-        Load the rows of the wanted keys, and those of the extra ones that are on another day now.
+        Put the rows of these keys in place, and delete the extra ones that are gone at the source.
 
-        Returns the extra keys that are gone at the source.
+        :param extra: keys of rows that may be on another day now, none of them wanted.
+        :param also: statements that are run in the same transaction.
         """
+        with self.work.run.warehouse.staging(self.work.table, CHANGES) as staging:
+            with timed(self.work.report, "seconds_loading"):
+                gone = self._stage(staging, wanted, extra)
+            return self._apply(staging, gone, also)
+
+    def _stage(self, staging: Staging, wanted: pa.Table, extra: pa.Table) -> pa.Table:
+        """Load the rows that are still there; returns the extra keys that are gone."""
         work, found = self.work, list[Any]()
         work.observer.step(Step.READING)
 
@@ -152,20 +158,13 @@ class Repair:
                     found.append(pa.Table.from_batches([batch]).select(list(work.table.key)))
                     yield batch
 
-        with work.run.warehouse.staging(work.table, CHANGES) as staging:
-            loaded = staging.load(staging.as_kept(batches()), work.observer.rows)
-        self._staging = staging
+        loaded = staging.load(staging.as_kept(batches()), work.observer.rows)
         work.report.rows_read += loaded.rows
         work.report.bytes_read += loaded.bytes
         work.observer.step(Step.STAGED)
         return without(work.table, extra, iter(found))
 
-    def apply(self, gone: pa.Table, also: Sequence[Any] = ()) -> Changed:
-        """
-        Put the staged rows in place and delete the keys that are gone, in one transaction.
-
-        :param also: statements that are run in it too.
-        """
+    def _apply(self, staging: Staging, gone: pa.Table, also: Sequence[Any]) -> Changed:
         work, report = self.work, self.work.report
 
         def record(changed: Changed) -> Sequence[Any]:
@@ -177,7 +176,7 @@ class Repair:
             return [work.progress.update({"status": Status.PUBLISHED, "published_at": now(), **sums}), *also]
 
         with timed(report, "seconds_publishing"):
-            changed = work.run.warehouse.patch(self._staging, gone, record, work.before_commit)
+            changed = work.run.warehouse.patch(staging, gone, record, work.before_commit)
         report.count(changed)
         work.observer.step(Step.PUBLISHED)
         return changed

@@ -86,8 +86,9 @@ class _Replication:
         return Status.PUBLISHED if self.run.verify is Verify.NONE else Status.VERIFIED
 
     def _is_equal(self, snapshot: Snapshot) -> bool:
-        """Whether the warehouse holds these rows already; only a window that was published is asked."""
-        known = isinstance(self.span, Undated) or self.progress.was_published()
+        """Whether the warehouse holds these rows already; a load asks only about a window that was published."""
+        checks = isinstance(self.span, Undated) or self.progress.phase is Phase.FIX
+        known = checks or self.progress.was_published()
         if self.run.force or not known:
             return False
         self.observer.step(Step.COMPARING)

@@ -137,13 +137,18 @@ def work_on(run: Run, table: Table, span: Span, phase: Phase, observer: Observer
 @contextmanager
 def timed(report: Report, name: str) -> Iterator[Any]:
     """Add the seconds of the block, or those until the yielded function is called, to the report."""
-    began = time.monotonic()
-    stopped: list[float] = []
+    began, running = time.monotonic(), True
+
+    def stop() -> None:
+        nonlocal running
+        if running:
+            running = False
+            setattr(report, name, getattr(report, name) + time.monotonic() - began)
+
     try:
-        yield lambda: stopped.append(time.monotonic())
+        yield stop
     finally:
-        ended = stopped[0] if stopped else time.monotonic()
-        setattr(report, name, getattr(report, name) + ended - began)
+        stop()
 
 
 def _message(error: Exception) -> str:

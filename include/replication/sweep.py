@@ -84,10 +84,7 @@ def _sweep(work: Work) -> None:
         moved = Marks(max(marks.high, highest), marks.high)
         rounds = [keys.slice(start, _ROWS_AT_ONCE) for start in range(0, keys.num_rows, _ROWS_AT_ONCE)]
         for part in rounds:
-            repair = Repair(work, snapshot)
-            with timed(report, "seconds_loading"):
-                repair.stage(part, no_keys(table))
-            repair.apply(no_keys(table), _move(work, moved) if part is rounds[-1] else ())
+            Repair(work, snapshot).run(part, no_keys(table), _move(work, moved) if part is rounds[-1] else ())
     if not rounds:
         with engine.connect() as connection:
             upsert(connection, replica_watermarks, {"table_name": table.name}, _values(work, moved))

@@ -49,6 +49,8 @@ _KINDS: dict[str, tuple[type[RetailSyncError], str]] = {
 #: What a message about a value quotes is the value.
 _QUOTED = re.compile(r'"[^"]*"')
 _COLUMN = re.compile(r"column ([^\s:,]+)")
+#: A snapshot ends with the session that exported it.
+_LOST_SNAPSHOT = re.compile(r'snapshot "[^"]*" does not exist|invalid snapshot identifier')
 
 
 @contextmanager
@@ -75,6 +77,8 @@ def translation(doing: str, error: psycopg.Error) -> RetailSyncError:
 
 
 def _translate(doing: str, sqlstate: str | None, text: str, error: Exception) -> RetailSyncError:
+    if _LOST_SNAPSHOT.search(text):
+        sqlstate = "57P01"
     if not sqlstate:
         lost = isinstance(error, psycopg.OperationalError | adbc_driver_manager.OperationalError)
         sqlstate = _login_sqlstate(text) if lost else ""

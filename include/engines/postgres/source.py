@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Keys of one query; each goes into its text.
 _KEYS_AT_ONCE = 5000
+#: Up to here it takes longer to open a session of ADBC's than to read the rows without it.
+_FEW_ROWS = 500
 
 _COLUMNS = """
     SELECT attname, format_type(atttypid, atttypmod)
@@ -192,13 +194,28 @@ class PostgresSnapshot:
     def rows_of(self, keys: pa.Table) -> Iterator[pa.RecordBatch]:
         """Return the rows that have these keys, whatever their date."""
         for chunk in chunks(keys, _KEYS_AT_ONCE):
-            yield from self._rows(sql.among(self.table, chunk), self.source.batch_bytes)
+            condition = sql.among(self.table, chunk)
+            if len(chunk) <= _FEW_ROWS:
+                yield from self._few_rows(condition)
+            else:
+                yield from self._rows(condition, self.source.batch_bytes)
+
+    def _few_rows(self, condition: pgsql.Composable) -> Iterator[pa.RecordBatch]:
+        from include.engines.arrow import arrow_schema
+        from include.engines.postgres import arrow
+
+        query = sql.select_where_for_arrow(self.table, self.relation, condition)
+        with translated(f"{self.table.name} {self.span.name}: reading the source"):
+            batches = arrow.read_few(self.session, query, arrow_schema(self.table))
+            yield from arrow.with_exact_times(batches, self.table)
 
     def _pairs(self, condition: pgsql.Composable, level: Level) -> Iterator[pa.RecordBatch]:
         from include.engines.arrow import pairs_schema
+        from include.engines.postgres import arrow
 
         query = sql.pairs(self.table, self.relation, condition, level)
-        return self._read(query, pairs_schema(self.table, level), self.source.batch_bytes)
+        with translated(f"{self.table.name} {self.span.name}: reading the source"):
+            yield from arrow.read_few(self.session, query, pairs_schema(self.table, level))
 
     def _rows(self, condition: pgsql.Composable, batch_bytes: int) -> Iterator[pa.RecordBatch]:
         from include.engines.arrow import arrow_schema
