@@ -53,6 +53,7 @@ def plant(dsn: str, last_day: date) -> int:
     with closing(psycopg.connect(dsn, autocommit=True)) as connection:
         for number, name in enumerate(TABLES):
             table, seed = catalog.load()[name], _SEED + number
+            gone = hard_delete(connection, table, day, _ROWS, seed + 500)
             changed: list[Sequence[Any]] = [
                 *late_fix(connection, table, day, _ROWS, seed),
                 *void(connection, table, day, _ROWS, seed + 100),
@@ -60,14 +61,13 @@ def plant(dsn: str, last_day: date) -> int:
                 *late_arrival(connection, table, day, _ROWS, seed + 300),
                 *late_fix(connection, table, late, 1, seed + 400),
             ]
-            gone = hard_delete(connection, table, day, _ROWS, seed + 500)
             planted += len({tuple(key) for key in (*changed, *gone)})
     return planted
 
 
 def conf(last_day: date) -> dict[str, Any]:
     """Return the conf of the nightly run that finds them."""
-    return {"date": last_day.isoformat()}
+    return {"date": last_day.isoformat(), "tables": list(TABLES)}
 
 
 def tell(source: Source, warehouse: Warehouse, run_id: str, planted: int, window: Window, console: Console) -> Fixes:
