@@ -202,6 +202,28 @@ def test_columns_keep_the_order_of_the_source(files: Files) -> None:
         ({**WINDOW, "target_table": "x" * 44}, "target_table: 'xxx"),
         ({**WINDOW, "target_table": "é" * 22}, "target_table: 'ééé"),
         ({**WINDOW, "target_table": "copy_ITEM"}, "target_table: copy_ITEM is that of ITEM"),
+        ({**WINDOW, "policies": {"GONE": "null"}}, "policies: GONE: the table has no column 'GONE'"),
+        ({**WINDOW, "policies": {"WRITTEN": "mask"}}, "policies.WRITTEN: Input should be 'copy', 'null' or 'hash'"),
+        ({**WINDOW, "policies": {"ID": "hash"}}, "policies: ID: date, key and rowversion are copied as they are"),
+        ({**WINDOW, "policies": {"DAY": "null"}}, "policies: DAY: date, key and rowversion are copied as they are"),
+        (
+            {**WINDOW, "policies": {"WRITTEN": "hash"}},
+            "policies: WRITTEN: a hash is text of 64 characters, varchar(10)",
+        ),
+        ({**WINDOW, "indexes": [["ID"], ["GONE"]]}, "indexes: GONE: the table has no column 'GONE'"),
+        ({**WINDOW, "typed": {"GONE": "hh:mm:ss"}}, "typed: GONE: the table has no column 'GONE'"),
+        ({**WINDOW, "typed": {"DAY": "dd/mm/yyyy"}}, "typed: DAY is date, not text"),
+        ({**WINDOW, "typed": {"WRITTEN": "mm/dd/yyyy"}}, "typed.WRITTEN: Input should be 'dd/mm/yyyy'"),
+        ({**WINDOW, "quality": {"nulls": {"most": 0}}}, "quality.nulls.[key]: Input should be 'null_keys'"),
+        ({**WINDOW, "quality": {"volume": {"most": -1}}}, "quality.volume.most: Input should be greater"),
+        (
+            {**WINDOW, "parent": {"table": "NONE", "column": "ID", "parent_column": "ID"}},
+            "parent: NONE is not in the catalog",
+        ),
+        (
+            {**WINDOW, "parent": {"table": "ITEM", "column": "ID", "parent_column": "NO"}},
+            "parent: ITEM has no column 'NO'",
+        ),
         (None, "expected a mapping, found None"),
         (["window"], "expected a mapping, found ['window']"),
     ],
@@ -234,6 +256,31 @@ def test_a_table_without_columns_has_to_be_optional(files: Files) -> None:
 def test_columns_of_a_table_that_is_not_listed_are_refused(files: Files) -> None:
     files.write({"SALES": WINDOW}, {"SALES": COLUMNS, "STRAY": COLUMNS})
     assert files.refusal() == "columns.json: STRAY: not in tables.yaml"
+
+
+def test_passwords_of_customers_never_leave_the_source() -> None:
+    changed = {table.name: table.changed for table in catalog.load() if table.changed}
+    assert changed == {"APP_4_CUSTOMER": {"PASSWORD": "null", "API_PASSWORD": "null"}}
+    assert catalog.load()["APP_4_CUSTOMER"].policies["IC"] == "copy"
+    assert not catalog.load().hashes
+
+
+def test_text_dates_are_typed_wherever_a_table_has_them_as_text(files: Files) -> None:
+    files.write({"SALES": WINDOW})
+    forms = {"text_dates": {"dd/mm/yyyy": ["WRITTEN", "DAY", "ELSEWHERE"]}}
+    files.tables.write_text(files.tables.read_text() + yaml.safe_dump(forms))
+    assert files.read()["SALES"].typed == {"WRITTEN": "dd/mm/yyyy"}
+
+
+def test_a_threshold_of_a_table_takes_the_place_of_the_usual_one(files: Files) -> None:
+    usual = {"null_keys": {"most": 0, "breach": "fail"}, "volume": {"most": 0.5}}
+    own = {"volume": {"most": 2}}
+    files.write({"SALES": {**WINDOW, "quality": own}}, defaults={**DEFAULTS, "quality": usual})
+    quality = files.read()["SALES"].quality
+    assert {metric: (limit.most, limit.breach) for metric, limit in quality.items()} == {
+        "null_keys": (0, "fail"),
+        "volume": (2, "warn"),
+    }
 
 
 def test_an_unknown_default_is_refused(files: Files) -> None:

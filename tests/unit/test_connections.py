@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from include.connections import Connection, embedded_environment, embedded_file, find, parse
+from include.connections import Connection, embedded_environment, embedded_file, find, parse, secret_of
 from include.engines.postgres.connect import conninfo
 from include.errors import NotConfigured
 
@@ -195,3 +195,28 @@ def test_a_dead_link_is_noticed_and_sessions_agree_on_how_values_are_written() -
         int(options["keepalives_idle"]) + int(options["keepalives_interval"]) * int(options["keepalives_count"]) <= 120
     )
     assert {"TimeZone=UTC", "DateStyle=ISO,YMD", "search_path=pg_catalog"} <= set(options["options"].split(" "))
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ('{"conn_type": "generic", "password": "p@ss"}', b"p@ss"),
+        ("generic://:p%40ss@", b"p@ss"),
+        ("generic://", None),
+        ('{"conn_type": "generic"}', None),
+        (None, None),
+    ],
+)
+def test_a_secret_is_the_password_of_a_connection_of_any_type(
+    text: str | None, secret: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if text is not None:
+        monkeypatch.setenv("AIRFLOW_CONN_HASH_KEY", text)
+    assert secret_of("hash_key", tmp_path) == secret
+
+
+def test_a_secret_that_cannot_be_read_is_not_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_HASH_KEY", '{"password": "hidden')
+    with pytest.raises(NotConfigured, match="'hash_key'") as told:
+        secret_of("hash_key", tmp_path)
+    assert "hidden" not in str(told.value)
