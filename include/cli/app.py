@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from include.cli import catalog, embedded, inspect, maintain, nightly, replicate
+from include.cli import audit, catalog, embedded, inspect, maintain, nightly, replicate
 from include.errors import BadRequest, CatalogError, NotConfigured, RetailSyncError
 
 _NOTHING_BEGUN = 2
@@ -25,6 +25,7 @@ app.command("replicate")(replicate.replicate)
 app.command("nightly")(nightly.nightly)
 app.command("refresh")(nightly.refresh)
 app.command("verify")(inspect.verify)
+app.command("audit")(audit.audit)
 app.command("status")(inspect.status)
 app.command("check")(inspect.check)
 app.command("migrate")(inspect.migrate)

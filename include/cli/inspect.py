@@ -60,12 +60,12 @@ def status(
         typer.echo(json.dumps(rows, default=str, indent=1))
         return
     order = {name: place for place, name in enumerate(names)}
-    grid = Grid("table", "window", "status", "rows", "finished (UTC)", "run", "error")
+    grid = Grid("table", "window", "phase", "status", "rows", "finished (UTC)", "run", "error")
     for row in sorted(rows, key=lambda row: (order.get(row["table_name"], len(order)), row["window_name"])):
         finished = f"{row['finished_at']:%Y-%m-%d %H:%M:%S}" if row["finished_at"] else ""
         count = "" if row["rows_published"] is None else f"{row['rows_published']:,}"
         grid.add_row(
-            *(row["table_name"], row["window_name"], row["status"], count, finished),
+            *(row["table_name"], row["window_name"], row["phase"], row["status"], count, finished),
             *(escape(row["run_id"]), escape(row["error"] or "")),
         )
     common.console.print(grid)

@@ -13,7 +13,7 @@ from include.replication.history import RunRecord, RunType
 from include.replication.nightly import MOST_FIX_DAYS, read_nightly
 from include.replication.progress import Phase
 from include.replication.refresh import read_refresh
-from include.replication.runner import Outcome, failures, run_nightly, run_refresh
+from include.replication.runner import Outcome, errors_of, failures, run_nightly, run_refresh
 
 _FAILED = 1
 
@@ -61,7 +61,9 @@ def nightly(
         outcomes = run_nightly(run, request, observe)
     for type_, record in records.items():
         phases = [Phase.LOAD] if type_ is RunType.T0 else [Phase.FIX, Phase.SWEEP]
-        record.end(_errors([outcome for outcome in outcomes if outcome.phase in phases]), phases)
+        # a table that could not be made ready has no window, and fails what the run was asked for
+        own = [outcome for outcome in outcomes if outcome.phase in phases or outcome.window is None]
+        record.end(errors_of(own), phases)
     _finish(outcomes)
 
 
@@ -92,12 +94,8 @@ def refresh(
     record.begin(request.window, [table.name for table in request.tables])
     with bars() as observe:
         outcomes = run_refresh(run, request, observe)
-    record.end(_errors(outcomes))
+    record.end(errors_of(outcomes))
     _finish(outcomes)
-
-
-def _errors(outcomes: list[Outcome]) -> list[str]:
-    return [f"{outcome.table} {outcome.window or ''}: {outcome.error}" for outcome in failures(outcomes)]
 
 
 def _finish(outcomes: list[Outcome]) -> None:

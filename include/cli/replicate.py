@@ -8,8 +8,9 @@ import typer
 
 from include.cli import common
 from include.cli.bars import bars, show
+from include.replication.history import RunRecord, RunType
 from include.replication.request import OnFailure
-from include.replication.runner import failures, run_request
+from include.replication.runner import errors_of, failures, run_request
 from include.replication.verify import Verify
 
 _FAILED = 1
@@ -43,8 +44,11 @@ def replicate(
     request = common.read_values(config, values)
     run = common.new_run(config, export=request.export, verify=request.verify, force=request.force)
     common.console.print(f"run {run.id}: {len(request.tables)} tables, {start_date} to {end_date}")
+    record = RunRecord(run.warehouse.metadata(), run.id, RunType.MANUAL)
+    record.begin(request.window, [table.name for table in request.tables])
     with bars() as observe:
         outcomes = run_request(run, request, max_workers or config.max_workers, observe)
+    record.end(errors_of(outcomes))
     show(outcomes)
     if failures(outcomes):
         raise typer.Exit(_FAILED)

@@ -159,3 +159,10 @@ def retrying(work: Callable[[int], T]) -> T:
 def failures(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return what failed."""
     return [outcome for outcome in outcomes if outcome.error]
+
+
+def errors_of(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return what failed, a text each that names table, window and error."""
+    return [
+        " ".join(filter(None, (outcome.table, outcome.window))) + f": {outcome.error}" for outcome in failures(outcomes)
+    ]
