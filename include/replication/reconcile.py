@@ -22,9 +22,9 @@ from include.replication.differences import differences, no_keys, without
 from include.replication.observe import Observer, Step
 from include.replication.progress import Phase, Status
 from include.replication.replicate import replicate
-from include.replication.run import Report, Run, Work, timed, work_on
+from include.replication.run import Report, Run, Work, timed, together, work_on
 from include.replication.verify import compare_snapshot
-from include.windows import CHANGES, Window
+from include.windows import CHANGES, Window, months
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +49,8 @@ def reconcile(
     :raises PermanentError: if somebody has to act.
     """
     if not table.key:
-        return replicate(run, table, window, observer, attempt, Phase.FIX)
+        parts = [replicate(run, table, part, observer, attempt, Phase.FIX) for part in months(window)]
+        return together(window.name, parts)
     level = level if table.rowversion else Level.CHECKSUM
     with work_on(run, table, window, Phase.FIX, observer, attempt) as work:
         for read in range(1, _READS + 1):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from include.catalog import Table
@@ -90,6 +90,16 @@ class Report:
         for field_ in ("table", "window", "status", "unchanged"):
             del record[field_]
         return record
+
+
+def together(window: str, parts: Sequence[Report]) -> Report:
+    """Return one report of the parts of a window: the sums of what they counted."""
+    whole = Report(parts[0].table, window, parts[-1].status, all(part.unchanged for part in parts))
+    for name in (field.name for field in fields(Report)):
+        values = [getattr(part, name) for part in parts]
+        if any(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            setattr(whole, name, sum(value or 0 for value in values))
+    return whole
 
 
 @dataclass

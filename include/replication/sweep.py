@@ -71,8 +71,7 @@ def read_marks(engine: sa.Engine, table: Table) -> Marks | None:
 
 def _sweep(work: Work) -> None:
     run, table, report = work.run, work.table, work.report
-    engine = run.warehouse.metadata()
-    marks = read_marks(engine, table) or _first_marks(run, table)
+    marks = read_marks(run.warehouse.metadata(), table) or _first_marks(work)
     if marks is None:
         log.info("%s: the copy is empty, there is nothing to sweep", table.name)
         return
@@ -86,14 +85,22 @@ def _sweep(work: Work) -> None:
         for part in rounds:
             Repair(work, snapshot).run(part, no_keys(table), _move(work, moved) if part is rounds[-1] else ())
     if not rounds:
-        with engine.connect() as connection:
-            upsert(connection, replica_watermarks, {"table_name": table.name}, _values(work, moved))
-    report.rows_published = report.rows_read
+        _write_marks(work, moved)
+    report.rows_published, report.unchanged = report.rows_read, not rounds
 
 
-def _first_marks(run: Run, table: Table) -> Marks | None:
-    highest = run.warehouse.highest_version(table)
-    return Marks(highest, highest) if highest else None
+def _first_marks(work: Work) -> Marks | None:
+    """Begin at the copy's highest rowversion, and keep that: a sweep that breaks off may have raised it."""
+    highest = work.run.warehouse.highest_version(work.table)
+    if not highest:
+        return None
+    _write_marks(work, marks := Marks(highest, highest))
+    return marks
+
+
+def _write_marks(work: Work, marks: Marks) -> None:
+    with work.run.warehouse.metadata().connect() as connection:
+        upsert(connection, replica_watermarks, {"table_name": work.table.name}, _values(work, marks))
 
 
 def _changed_keys(work: Work, snapshot: Snapshot, marks: Marks) -> tuple[pa.Table, bytes]:

@@ -93,9 +93,12 @@ def test_days_are_replaced_where_there_is_no_key(pair: Pair) -> None:
     table = pair.table(SALE, key=[], rowversion="V")
     rows = [sale(n % 2, DAYS.start + timedelta(days=n), V=version(n)) for n in range(5)]
     pair.source.insert(table, [*rows, *rows])
-    check(pair, table)
+    two_months = Window(OCTOBER.start - timedelta(days=1), OCTOBER.end)
+    report = check(pair, table, two_months)
+    assert (report.window, report.rows_published, report.unchanged) == (two_months.name, 10, False)
     assert len(pair.warehouse_rows(table)) == 10
     assert pair.source_rows(table) == pair.warehouse_rows(table)
+    assert check(pair, table, two_months, run_id="again").unchanged
 
 
 def test_keys_of_several_columns_and_text_are_found(pair: Pair) -> None:
