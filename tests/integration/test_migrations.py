@@ -39,6 +39,8 @@ SHAPE = """
 
 Row = tuple[Any, ...]
 
+OWN_TABLES = {table.name for table in metadata.tables.values()}
+
 
 @pytest.fixture
 def empty(server: EmbeddedPostgres) -> Iterator[Connection]:
@@ -61,13 +63,20 @@ def schema_of(server: EmbeddedPostgres, connection: Connection) -> tuple[list[Ro
     return fetch(server, connection, COLUMNS), fetch(server, connection, SHAPE)
 
 
+def rows_of(table: Table) -> str:
+    """Return the name of the relation that holds a new replica's rows."""
+    if table.strategy == "refresh":
+        return f"{table.target_table}_rows"
+    return table.target_table if table.date_is_text else f"{table.target_table}_undated"
+
+
 def test_the_warehouse_has_the_columns_of_the_catalog_in_their_order(
     server: EmbeddedPostgres, warehouse: Connection
 ) -> None:
     found: dict[str, list[tuple[str, str]]] = {}
     for relation, column, type_, not_null in fetch(server, warehouse, COLUMNS):
         found.setdefault(relation, []).append((column, type_))
-        assert relation == "etl_progress" or not not_null
+        assert relation in OWN_TABLES or not not_null
     with psycopg.connect(server.dsn(warehouse.database)) as session:
         # the server's own name of a type: varchar(20) is character varying(20) there
         spelt = {
@@ -78,17 +87,18 @@ def test_the_warehouse_has_the_columns_of_the_catalog_in_their_order(
         if table.columns:
             expected = [(name, spelt[postgres_type(type_)]) for name, type_ in table.columns.items()]
             assert found[table.target_table] == expected
-    assert set(found) == {table.target_table for table in CATALOG if table.columns} | {
-        f"{table.target_table}_undated" for table in CATALOG if table.strategy == "window" and not table.date_is_text
-    } | {"etl_progress"}
+    expected_names = {name for table in CATALOG if table.columns for name in (table.target_table, rows_of(table))}
+    assert set(found) == expected_names | OWN_TABLES
 
 
-def test_tables_with_a_real_date_are_partitioned_by_it(server: EmbeddedPostgres, warehouse: Connection) -> None:
+def test_tables_are_partitioned_by_a_real_date_or_have_a_single_partition(
+    server: EmbeddedPostgres, warehouse: Connection
+) -> None:
     found = {row[1]: row[5] for row in fetch(server, warehouse, SHAPE) if row[0] == "dbo" and row[2] == "p"}
     assert found == {
-        table.target_table: f'RANGE ("{table.date}")'
+        table.target_table: f'RANGE ("{table.key[0] if table.strategy == "refresh" else table.date}")'
         for table in CATALOG
-        if table.strategy == "window" and not table.date_is_text
+        if table.columns and rows_of(table) != table.target_table
     }
 
 
@@ -96,20 +106,20 @@ def test_the_key_is_unique_wherever_rows_are(server: EmbeddedPostgres, warehouse
     unique = {row[6].split(" ON ")[1].split(" ")[0] for row in fetch(server, warehouse, SHAPE) if row[6]}
     for table in CATALOG:
         if table.columns:
-            partitioned = table.strategy == "window" and not table.date_is_text
-            assert f'dbo."com_5013_{table.name}{"_undated" if partitioned else ""}"' in unique
+            assert f'dbo."{rows_of(table)}"' in unique
 
 
-def test_the_record_is_the_same_in_migration_and_code(warehouse: Connection) -> None:
+def test_our_own_tables_are_the_same_in_migration_and_code(warehouse: Connection) -> None:
     def only_ours(name: str | None, kind: str, parents: Any) -> bool:
-        return name == "dbo" if kind == "schema" else kind != "table" or name == "etl_progress"
+        return name == "dbo" if kind == "schema" else kind != "table" or name in OWN_TABLES
 
     with metadata_engine(warehouse).connect() as session:
         options = {"include_schemas": True, "include_name": only_ours, "compare_type": True}
         assert compare_metadata(MigrationContext.configure(session, opts=options), metadata) == []
-        session.execute(sa.text("ALTER TABLE dbo.etl_progress ALTER COLUMN error TYPE varchar(10)"))
-        assert compare_metadata(MigrationContext.configure(session, opts=options), metadata) != []
-        session.rollback()
+        for name in OWN_TABLES:
+            session.execute(sa.text(f"ALTER TABLE dbo.{name} ALTER COLUMN run_id TYPE varchar(10)"))
+            assert compare_metadata(MigrationContext.configure(session, opts=options), metadata) != []
+            session.rollback()
 
 
 @pytest.mark.parametrize("target", ["warehouse", "control"])

@@ -61,8 +61,21 @@ def test_an_optional_table_that_is_not_there_is_recorded_and_warned_about(
         assert not prepare(stage.run(), staff)
     assert "APP_4_STAFF: the source has no such table" in caplog.text
     (row,) = progress_rows(stage)
-    assert (row["table_name"], row["status"], row["window_name"]) == ("APP_4_STAFF", "not_exposed", "undated")
+    assert (row["table_name"], row["status"], row["window_name"]) == ("APP_4_STAFF", "not_exposed", "whole")
     assert row["finished_at"] is not None
+
+
+def test_a_refreshed_table_that_is_not_there_is_left_out_without_being_optional(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    item = CATALOG["APP_4_ITEM"]
+    assert not item.optional
+    at_source(stage, "DROP TABLE {}", item)
+    with caplog.at_level(logging.WARNING):
+        assert not prepare(stage.run(), item)
+    assert "APP_4_ITEM: the source has no such table; it is left out" in caplog.text
+    (row,) = progress_rows(stage)
+    assert (row["table_name"], row["status"], row["window_name"]) == ("APP_4_ITEM", "not_exposed", "whole")
 
 
 def test_a_missing_table_that_is_not_optional_fails_and_the_next_table_runs(stage: Stage) -> None:

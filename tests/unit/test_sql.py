@@ -177,14 +177,24 @@ def test_the_replica_of_a_window_table_is_partitioned_by_its_date() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "table", [TEXT_DATED, make_table(strategy="refresh", date=None)], ids=["text date", "reference table"]
-)
-def test_other_replicas_are_plain_tables(table: Table) -> None:
-    create, key = texts(ddl.create_replica(table))
-    assert not ddl.is_partitioned(table)
+def test_the_replica_of_a_text_dated_table_is_a_plain_table() -> None:
+    create, key = texts(ddl.create_replica(TEXT_DATED))
+    assert not ddl.is_partitioned(TEXT_DATED)
     assert create.endswith("\n)")
     assert key == 'CREATE UNIQUE INDEX IF NOT EXISTS "copy_SALES_key" ON "dbo"."copy_SALES" ("ID")'
+
+
+@pytest.mark.parametrize(("key", "by"), [(["ID"], "ID"), (["DAY", "ID"], "DAY"), ([], "ID")])
+def test_the_replica_of_a_refreshed_table_has_a_single_partition(key: list[str], by: str) -> None:
+    table = make_table(strategy="refresh", date=None, key=key)
+    wrap, create, partition, *index = texts(ddl.create_replica(table))
+    assert not ddl.is_partitioned(table)
+    assert wrap.startswith("DO $$ BEGIN IF (SELECT relkind ")
+    assert create.endswith(f'\n) PARTITION BY RANGE ("{by}")')
+    assert partition == 'CREATE TABLE IF NOT EXISTS "dbo"."copy_SALES_rows" PARTITION OF "dbo"."copy_SALES" DEFAULT'
+    columns = ", ".join(f'"{name}"' for name in key)
+    expected = f'CREATE UNIQUE INDEX IF NOT EXISTS "copy_SALES_rows_key" ON "dbo"."copy_SALES_rows" ({columns})'
+    assert index == ([expected] if key else [])
 
 
 def test_a_table_without_key_has_no_index() -> None:
@@ -281,7 +291,9 @@ def test_no_name_of_a_replica_is_cut_by_the_server() -> None:
 
 def test_every_described_table_gets_a_replica_that_may_be_there_already() -> None:
     statements = replica_ddl("postgres", catalog.load(), Settings())
-    assert all(" IF NOT EXISTS " in statement for statement in statements)
+    wrapped = [statement for statement in statements if statement.startswith("DO $$ BEGIN IF ")]
+    assert len(wrapped) == len([table for table in TABLES if table.strategy == "refresh"])
+    assert all(" IF NOT EXISTS " in statement for statement in statements if statement not in wrapped)
     created = [statement.split("(")[0] for statement in statements if statement.startswith("CREATE TABLE")]
     for table in TABLES:
         assert f'CREATE TABLE IF NOT EXISTS "dbo"."{table.target_table}" ' in created
