@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from psycopg import sql
 
@@ -15,6 +16,8 @@ from include.connections import parse
 from include.demo.changes import hard_delete, late_arrival, late_fix
 from include.engines.base import Level
 from include.engines.postgres import PostgresSource
+from include.engines.postgres import sql as statements
+from include.engines.postgres.arrow import read_few
 from include.errors import (
     AccessDenied,
     ConnectionLost,
@@ -29,7 +32,7 @@ from include.replication.observe import Step
 from include.replication.prepare import prepare
 from include.replication.replicate import replicate
 from include.replication.runner import failures, run_request
-from include.windows import UNDATED
+from include.windows import UNDATED, WHOLE
 from tests.integration.conftest import OCTOBER, Stage
 from tests.integration.helpers import (
     CATALOG,
@@ -225,3 +228,18 @@ def test_columns_of_a_table_outside_the_catalog_have_types_of_the_catalog(stage:
         connection.execute('ALTER TABLE "COM_5013"."NEW" ADD COLUMN f point')
     with pytest.raises(SchemaMismatch, match="NEW: type point cannot be replicated"):
         stage.source.column_types("COM_5013", "NEW")
+
+
+@pytest.mark.parametrize(
+    "table", [SALES, CATALOG["APP_4_SALESQUANTITIES"], CATALOG["LOCATION_DETAIL"]], ids=lambda table: table.name
+)
+def test_pairs_that_the_server_packs_are_those_that_are_read_row_by_row(stage: Stage, table: Table) -> None:
+    span = WHOLE if table.strategy == "refresh" else OCTOBER
+    condition = statements.in_span(table, span)
+    with stage.source.snapshot(table, span) as snapshot:
+        packed = pa.Table.from_batches(snapshot.pairs(Level.VERSIONS))
+        query = statements.pairs(table, statements.source_name(table), condition, Level.VERSIONS)
+        rows = pa.Table.from_batches(read_few(snapshot.session, query, packed.schema))
+    assert statements.can_be_packed(table)
+    assert packed.num_rows > 0
+    assert sorted(packed.to_pylist(), key=str) == sorted(rows.to_pylist(), key=str)

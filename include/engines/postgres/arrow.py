@@ -17,14 +17,16 @@ from adbc_driver_postgresql import StatementOptions
 from psycopg import sql as pgsql
 
 from include.catalog import SqlType, Table
-from include.engines.arrow import arrow_schema, conform
-from include.engines.base import Loaded, OnRows
+from include.engines.arrow import arrow_schema, conform, pairs_schema
+from include.engines.base import Level, Loaded, OnRows
+from include.engines.postgres import sql
 from include.engines.postgres.types import kept
 from include.errors import ValueDoesNotFit
 
 log = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 16 * 1024
+_PAIR_BYTES = 16
 
 #: Characters of a time with six digits of a second.
 _SIX_DIGITS = {"datetime2": 26, "time": 15}
@@ -55,6 +57,36 @@ def read_few(session: psycopg.Connection[Any], query: pgsql.Composed, schema: pa
                 _array(list(values), field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def read_pairs(
+    session: psycopg.Connection[Any],
+    table: Table,
+    relation: pgsql.Composable,
+    condition: pgsql.Composable,
+    level: Level,
+) -> Iterator[pa.RecordBatch]:
+    """Return key and version of rows: packed by the server where they have the form for it, else row by row."""
+    schema = pairs_schema(table, level)
+    if level is Level.CHECKSUM or not sql.can_be_packed(table):
+        yield from read_few(session, sql.pairs(table, relation, condition, level), schema)
+        return
+    with session.cursor(binary=True) as cursor:
+        row = cursor.execute(sql.packed_pairs(table, relation, condition)).fetchone()
+    if row is not None and row[0] is not None:
+        yield _unpacked(row[0], schema)
+
+
+def _unpacked(packed: bytes, schema: pa.Schema) -> pa.RecordBatch:
+    """Return pairs of which each is eight bytes of key and eight of version."""
+    import polars as pl
+
+    count = len(packed) // _PAIR_BYTES
+    array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(_PAIR_BYTES), count, [None, pa.py_buffer(packed)])
+    pairs = array.cast(pa.binary())
+    keys = pl.Series(pl.from_arrow(pc.binary_slice(pairs, 0, 8))).bin.reinterpret(dtype=pl.Int64, endianness="big")
+    columns = [keys.to_arrow().cast(schema.field(0).type), pc.binary_slice(pairs, 8, _PAIR_BYTES)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _array(values: list[Any], type_: pa.DataType) -> pa.Array:

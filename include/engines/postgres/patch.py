@@ -38,7 +38,7 @@ class Patch(Publication):
 
     def _delete_staged_keys(self) -> int:
         # without it the planner takes the few rows for many, and reads whole partitions
-        self._execute(pgsql.SQL("ANALYZE {}").format(self.staging))
+        self._execute(pgsql.SQL("ANALYZE {} ({})").format(self.staging, sql.names(self.table.key)))
         return sum(
             self._execute(
                 pgsql.SQL("DELETE FROM {} old USING {} new WHERE {} AND old.{} BETWEEN {} AND {}").format(

@@ -185,11 +185,16 @@ class PostgresSnapshot:
         """Return key and version of each row."""
         if portable and level is Level.CHECKSUM:
             return hashed_pairs(self.table, self.batches(self.source.batch_bytes))
-        return self._pairs(sql.in_span(self.table, self.span), level)
+        return self._pairs(level)
 
     def pairs_above(self, mark: bytes) -> Iterator[pa.RecordBatch]:
         """Return key and rowversion of the rows of any date whose rowversion is above ``mark``."""
-        return self._pairs(sql.above(self.table, mark), Level.VERSIONS)
+        from include.engines.arrow import pairs_schema
+        from include.engines.postgres import arrow
+
+        query = sql.pairs(self.table, self.relation, sql.above(self.table, mark), Level.VERSIONS)
+        with translated(f"{self.table.name} {self.span.name}: reading the source"):
+            yield from arrow.read_few(self.session, query, pairs_schema(self.table, Level.VERSIONS))
 
     def rows_of(self, keys: pa.Table) -> Iterator[pa.RecordBatch]:
         """Return the rows that have these keys, whatever their date."""
@@ -209,13 +214,12 @@ class PostgresSnapshot:
             batches = arrow.read_few(self.session, query, arrow_schema(self.table))
             yield from arrow.with_exact_times(batches, self.table)
 
-    def _pairs(self, condition: pgsql.Composable, level: Level) -> Iterator[pa.RecordBatch]:
-        from include.engines.arrow import pairs_schema
+    def _pairs(self, level: Level) -> Iterator[pa.RecordBatch]:
         from include.engines.postgres import arrow
 
-        query = sql.pairs(self.table, self.relation, condition, level)
+        condition = sql.in_span(self.table, self.span)
         with translated(f"{self.table.name} {self.span.name}: reading the source"):
-            yield from arrow.read_few(self.session, query, pairs_schema(self.table, level))
+            yield from arrow.read_pairs(self.session, self.table, self.relation, condition, level)
 
     def _rows(self, condition: pgsql.Composable, batch_bytes: int) -> Iterator[pa.RecordBatch]:
         from include.engines.arrow import arrow_schema

@@ -137,6 +137,25 @@ def pairs(table: Table, relation: sql.Composable, condition: sql.Composable, lev
     return sql.SQL("SELECT {}, {} FROM {} WHERE {}").format(sql.SQL(", ").join(keys), version, relation, condition)
 
 
+def packed_pairs(table: Table, relation: sql.Composable, condition: sql.Composable) -> Query:
+    """
+    Return the query for one value: key and rowversion of all rows, eight bytes each, the highest first.
+
+    Sixteen bytes a row; rows by themselves take three times as long to send and to read.
+    """
+    assert can_be_packed(table)
+    return sql.SQL(
+        "SELECT string_agg(int8send({}::bigint) || coalesce({}, decode('0000000000000000', 'hex')), ''::bytea)"
+        " FROM {} WHERE {}"
+    ).format(names(table.key), sql.Identifier(table.rowversion or ""), relation, condition)
+
+
+def can_be_packed(table: Table) -> bool:
+    """Whether a table's key is one integer, and its rows have a rowversion."""
+    integers = ("tinyint", "smallint", "int", "bigint")
+    return len(table.key) == 1 and table.columns[table.key[0]].base in integers and table.rowversion is not None
+
+
 def select(table: Table, relation: sql.Composable, span: Span) -> Query:
     """Return the query for the rows of a span, in the catalog's order of columns."""
     columns = sql.SQL(", ").join(_value(name, type_) for name, type_ in table.columns.items())

@@ -137,12 +137,10 @@ class PostgresWarehouse:
             yield from self._pairs(table, sql.among(table, chunk), Level.VERSIONS)
 
     def _pairs(self, table: Table, condition: pgsql.Composable, level: Level) -> Iterator[pa.RecordBatch]:
-        from include.engines.arrow import pairs_schema
         from include.engines.postgres import arrow
 
-        query = sql.pairs(table, sql.target_name(table), condition, level)
         with translated(f"{table.name}: comparing the warehouse"), self.open_session() as session:
-            yield from arrow.read_few(session, query, pairs_schema(table, level))
+            yield from arrow.read_pairs(session, table, sql.target_name(table), condition, level)
 
     def highest_version(self, table: Table) -> bytes | None:
         """Return the highest rowversion of the copy, None without rows."""
