@@ -23,6 +23,8 @@ from include.demo.generate import generate
 from include.demo.postgres import AIRFLOW, SOURCE, WAREHOUSE
 from include.engines.base import Level
 from include.engines.postgres import PostgresSource, PostgresWarehouse
+from include.metadata import metadata
+from include.replication.history import history_of
 from include.replication.progress import rows_of_run
 from include.replication.verify import compare
 from include.settings import PROJECT_ROOT, Settings
@@ -55,19 +57,23 @@ class Site:
     def connect(self, database: str) -> psycopg.Connection[Any]:
         return psycopg.connect(self.embedded.postgres.dsn(database), autocommit=True)
 
-    def trigger(self, conf: dict[str, Any]) -> str:
-        return self.airflow.trigger(DAG_ID, conf)
+    def trigger(self, conf: dict[str, Any], dag_id: str = DAG_ID) -> str:
+        return self.airflow.trigger(dag_id, conf)
 
-    def finish(self, run_id: str, timeout: float = 300) -> str:
+    def finish(self, run_id: str, timeout: float = 300, dag_id: str = DAG_ID) -> str:
         """Wait until a run has ended, and return its state."""
         deadline = time.monotonic() + timeout
-        while (state := self.airflow.run_state(DAG_ID, run_id)) in ("queued", "running"):
+        while (state := self.airflow.run_state(dag_id, run_id)) in ("queued", "running"):
             assert time.monotonic() < deadline, f"{run_id} is still {state}"
             time.sleep(0.5)
         return state
 
     def progress(self, run_id: str) -> list[dict[str, Any]]:
         return rows_of_run(self.warehouse.metadata(), run_id)
+
+    def history(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """Return the rows of a run in the history, by type."""
+        return {row["run_type"]: row for row in history_of(self.warehouse.metadata(), run_id)}
 
     def differing(self, tables: list[str], window: Window) -> list[tuple[str, str]]:
         """Return the (table, window) pairs that are not equal in source and warehouse."""
@@ -78,18 +84,18 @@ class Site:
             if not compare(self.source, self.warehouse, table, span, Level.CHECKSUM).equal
         ]
 
-    def task_states(self, run_id: str) -> dict[str, set[str]]:
+    def task_states(self, run_id: str, dag_id: str = DAG_ID) -> dict[str, set[str]]:
         """Return the states of each task of a run, all those of a mapped one."""
-        instances = self.airflow.request("GET", f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances?limit=500")
+        instances = self.airflow.request("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=500")
         states: dict[str, set[str]] = {}
         for instance in instances["task_instances"]:
             states.setdefault(instance["task_id"], set()).add(instance["state"])
         return states
 
-    def log(self, run_id: str, task_id: str, try_number: int = 1) -> str:
+    def log(self, run_id: str, task_id: str, try_number: int = 1, dag_id: str = DAG_ID) -> str:
         """Return the log of an unmapped task."""
         answer = self.airflow.request(
-            "GET", f"dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+            "GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
         )
         return str(answer["content"])
 
@@ -110,8 +116,12 @@ class Site:
 
     def check(self) -> subprocess.CompletedProcess[str]:
         """Run the command line's check."""
+        return self.include("check")
+
+    def include(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line."""
         return subprocess.run(
-            [sys.executable, "-m", "include", "check"],
+            [sys.executable, "-m", "include", *arguments],
             env={**self._environment(), "COLUMNS": "400"},
             capture_output=True,
             text=True,
@@ -124,10 +134,12 @@ class Site:
     def empty_warehouse(self) -> None:
         """Make the warehouse as new, and forget every run."""
         with self.connect(WAREHOUSE) as connection:
-            for table in catalog.load().group("sales"):
-                connection.execute(f'TRUNCATE "dbo"."{table.target_table}"')
-            connection.execute("TRUNCATE dbo.etl_progress")
+            replicas = [f'"dbo"."{table.target_table}"' for table in catalog.load() if table.columns]
+            own = [f'"{table.schema}"."{table.name}"' for table in metadata.sorted_tables]
+            connection.execute(f"TRUNCATE {', '.join([*replicas, *own])}")
         with self.connect(AIRFLOW) as connection:
+            connection.execute("DELETE FROM asset_dag_run_queue")
+            connection.execute("DELETE FROM asset_event")
             connection.execute("DELETE FROM backfill_dag_run")
             connection.execute("DELETE FROM dag_run")
             connection.execute("DELETE FROM backfill")
