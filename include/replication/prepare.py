@@ -56,8 +56,10 @@ def _not_exposed(run: Run, table: Table) -> bool:
     progress = ProgressRow(run.warehouse.metadata(), run.id, table, span)
     text = f"{table.name}: the source has no such table"
     progress.start(attempt=1)
-    progress.finish(Status.NOT_EXPOSED, {"error": text})
     if not table.optional and table.strategy == "window":
-        raise SchemaMismatch(f"{text}; if it need not have it, write `optional: true` in tables.yaml")
+        text = f"{text}; if it need not have it, write `optional: true` in tables.yaml"
+        progress.finish(Status.FAILED, {"error": text})
+        raise SchemaMismatch(text)
+    progress.finish(Status.NOT_EXPOSED, {"error": text})
     log.warning("%s; it is left out", text)
     return False

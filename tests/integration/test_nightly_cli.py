@@ -209,7 +209,7 @@ def test_a_table_that_cannot_be_made_ready_fails_all_that_was_asked_for(cli: Cli
     }
     assert all(VOIDS.name in row["error"] for row in rows.values())
     statuses = {(table, phase): status for table, phase, _, status in done_by_last_run(stage)}
-    assert statuses.pop((VOIDS.name, "load")) == "not_exposed"
+    assert statuses.pop((VOIDS.name, "load")) == "failed"
     assert (VOUCHERS.name, "fix") in statuses
     assert set(statuses.values()) <= {"verified", "published"}
 

@@ -89,7 +89,7 @@ def test_a_missing_table_that_is_not_optional_fails_and_the_next_table_runs(stag
     assert isinstance(failed.error, SchemaMismatch)
     assert "optional: true" in str(failed.error)
     (row,) = progress_rows(stage, table_name="APP_4_PAYMENT")
-    assert row["status"] == "not_exposed"
+    assert row["status"] == "failed"
     assert_same_rows(stage, CATALOG["APP_4_VOUCHER"], OCTOBER)
 
 

@@ -240,8 +240,13 @@ class PostgresStaging:
         """Write all batches, or nothing."""
         from include.engines.postgres import arrow
 
-        shape, fit = self.shape(), fitting(batches, self.table, self.span, sql_server=False)
-        return self.fill(lambda session, copy: arrow.write(session, copy, fit, self.table, shape, on_rows))
+        table, fit = self.table, fitting(batches, self.table, self.span, sql_server=False)
+
+        def write(session: psycopg.Connection[Any], copy: pgsql.Composed) -> Loaded:
+            shape = shape_of(column_texts(session, table.target_schema, table.target_table)) or {}
+            return arrow.write(session, copy, fit, table, shape, on_rows)
+
+        return self.fill(write)
 
     def fill(self, write: Callable[[psycopg.Connection[Any], pgsql.Composed], Loaded]) -> Loaded:
         """
