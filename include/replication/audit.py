@@ -26,7 +26,7 @@ from include.replication.replicate import replicate
 from include.replication.run import Run
 from include.replication.runner import Observe, retrying
 from include.replication.verify import compare, compare_snapshot
-from include.windows import UNDATED, Span, Window, merge, months, spans
+from include.windows import UNDATED, Span, Window, merge, spans
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,8 +149,6 @@ def _repair(run: Run, table: Table, days: Sequence[Span], observe: Observe, atte
     """Make the days equal to the source, those that follow each other at once; returns what could not be done."""
     errors = []
     dated = merge(day for day in days if isinstance(day, Window))
-    if not table.key:  # its days are replaced, and what is replaced lies in one month
-        dated = [part for window in dated for part in months(window)]
     for span in [*dated, *(day for day in days if not isinstance(day, Window))]:
         try:
             if isinstance(span, Window):
