@@ -8,6 +8,7 @@ import typer
 
 from include.catalog import editing
 from include.cli import common
+from include.engines.factory import source_of
 
 
 def add_table(
@@ -16,7 +17,7 @@ def add_table(
     """Fetch a table's columns from the source into columns.json, for a new table or a changed one."""
     config = common.settings()
     entry = editing.read_entry(name)
-    found = common.open_source(config).column_types(str(entry["source_schema"]), name)
+    found = source_of(common.source_connection(config)).column_types(str(entry["source_schema"]), name)
     table = editing.save_columns(name, found)
     common.console.print(
         f"{name}: {len(table.columns)} columns written to columns.json; `python -m include migrate` makes its replica"

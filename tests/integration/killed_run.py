@@ -1,7 +1,7 @@
 """
 A process that is there to be killed.
 
-Reads a line of JSON for each window on standard input, replicates it in a child that kills
+Reads a line of JSON for each window on standard input, works on it in a child that kills
 itself by SIGKILL when the wanted step begins, and prints the exit code of the child. Forking
 spares each child the seconds that Python and the drivers take to load.
 """
@@ -20,9 +20,11 @@ from include.connections import parse
 from include.engines.postgres import PostgresSource, PostgresWarehouse
 from include.replication.export import ExportTarget
 from include.replication.observe import Step
+from include.replication.reconcile import reconcile
 from include.replication.replicate import Run, replicate
+from include.replication.sweep import sweep
 from include.settings import Settings
-from include.windows import parse_span
+from include.windows import Window, parse_span
 
 
 @dataclass
@@ -52,7 +54,14 @@ def run_window(order: dict[str, Any]) -> None:
         holder="killed run",
     )
     observer = KillingObserver(Step(order["step"]), order["rows"])
-    replicate(run, catalog.load()[order["table"]], parse_span(order["span"]), observer)
+    table, span = catalog.load()[order["table"]], parse_span(order["span"])
+    if order.get("work") == "fix":
+        assert isinstance(span, Window)
+        reconcile(run, table, span, observer)
+    elif order.get("work") == "sweep":
+        sweep(run, table, observer)
+    else:
+        replicate(run, table, span, observer)
 
 
 def main() -> None:

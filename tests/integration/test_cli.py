@@ -212,7 +212,7 @@ def test_a_source_that_is_down_is_exit_code_1(cli: Cli, stage: Stage) -> None:
 def test_before_migrate_it_says_to_migrate(cli: Cli, unmigrated: Stage, tmp_path: Path) -> None:
     done = replace(cli, environment=unmigrated.environment(tmp_path))("replicate", "APP_4_SALES", *OCTOBER)
     assert done.returncode == 1
-    assert "python -m include migrate" in done.stdout
+    assert "python -m include migrate" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -20,11 +20,14 @@ from include.replication.claims import lock_names
 from include.replication.export import ExportTarget
 from include.replication.observe import Step
 from include.replication.prepare import prepare
+from include.replication.reconcile import reconcile
+from include.replication.sweep import read_marks, sweep
 from include.settings import PROJECT_ROOT, Settings
-from include.windows import UNDATED, Span, Window
+from include.windows import CHANGES, UNDATED, Span, Window
 from tests.integration.conftest import OCTOBER, Stage
 from tests.integration.helpers import (
     ITEMS,
+    Watch,
     assert_same_rows,
     doubled_keys,
     load,
@@ -70,8 +73,9 @@ def kill_at(
     step: Step,
     exports: Path | None = None,
     run_id: str = "dead",
+    work: str = "load",
 ) -> None:
-    rows = source_rows(stage, ITEMS, span).total()
+    rows = source_rows(stage, ITEMS, span).total() if work == "load" else 3
     order: dict[str, Any] = {
         "source": stage.server.uri(stage.source_connection.database),
         "warehouse": stage.server.uri(stage.warehouse_connection.database),
@@ -80,6 +84,7 @@ def kill_at(
         "span": str(span),
         "step": step.value,
         "rows": rows // 3,
+        "work": work,
         "run_id": run_id,
         "exports": str(exports) if exports else None,
     }
@@ -207,3 +212,49 @@ def test_an_unfinished_export_is_not_taken_for_a_finished_one(
         "APP_4_SALESITEM_2025-10.manifest.json",
         "APP_4_SALESITEM_2025-10.parquet",
     ]
+
+
+#: Of a repair: no second look at counts, and the sweep does not compare again.
+REPAIR_STEPS = [(Step.COMPARING, False), *(pair for pair in STEPS if pair[0] is not Step.CHECKED)]
+
+
+@pytest.mark.parametrize(("step", "visible"), REPAIR_STEPS, ids=[step.value for step, _ in REPAIR_STEPS])
+def test_a_killed_fix_check_leaves_the_old_rows_or_the_repaired(
+    stage: Stage, victim: subprocess.Popen[str], step: Step, visible: bool
+) -> None:
+    load(stage.run("earlier"), ITEMS, SEPTEMBER, OCTOBER)
+    change_source(stage)
+    before = warehouse_rows(stage, ITEMS)
+    kill_at(victim, stage, PART, step, work="fix")
+    if visible:
+        assert_same_rows(stage, ITEMS, PART)
+    else:
+        assert warehouse_rows(stage, ITEMS) == before
+    report = reconcile(next_run(stage), ITEMS, PART, Watch())
+    assert report.unchanged is visible
+    assert_same_rows(stage, ITEMS, OCTOBER)
+    assert_same_rows(stage, ITEMS, SEPTEMBER)
+    assert doubled_keys(stage, ITEMS) == []
+    assert [row["status"] for row in progress_rows(stage, run_id="dead")] == ["published" if visible else "failed"]
+    prepare(next_run(stage), ITEMS)
+    assert staging_tables(stage) == []
+
+
+@pytest.mark.parametrize(("step", "visible"), REPAIR_STEPS[:-1], ids=[step.value for step, _ in REPAIR_STEPS[:-1]])
+def test_a_killed_sweep_moves_its_mark_only_with_the_rows(
+    stage: Stage, victim: subprocess.Popen[str], step: Step, visible: bool
+) -> None:
+    load(stage.run("earlier"), ITEMS, SEPTEMBER, OCTOBER)
+    sweep(stage.run("first"), ITEMS, Watch())
+    engine = stage.warehouse.metadata()
+    marks, before = read_marks(engine, ITEMS), warehouse_rows(stage, ITEMS)
+    with stage.connect_source() as connection:
+        late_fix(connection, ITEMS, PART, 5, 1)
+        late_arrival(connection, ITEMS, SEPTEMBER, 5, 3)
+    kill_at(victim, stage, CHANGES, step, work="sweep")
+    assert (read_marks(engine, ITEMS) != marks) is visible
+    assert (warehouse_rows(stage, ITEMS) != before) is visible
+    sweep(next_run(stage), ITEMS, Watch())
+    assert_same_rows(stage, ITEMS, OCTOBER)
+    assert_same_rows(stage, ITEMS, SEPTEMBER)
+    assert doubled_keys(stage, ITEMS) == []
