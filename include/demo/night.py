@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import psycopg
+from rich import box
 from rich.console import Console
 from rich.table import Column
 from rich.table import Table as Grid
@@ -74,7 +75,11 @@ def tell(source: Source, warehouse: Warehouse, run_id: str, planted: int, window
     """Print what the run found, and compare the changed tables anew."""
     rows = [row for row in rows_of_run(warehouse.metadata(), run_id) if row["phase"] != Phase.LOAD]
     numbers = ("inserted", "updated", "deleted", "unchanged")
-    grid = Grid("table", "phase", "days", *(Column(name, justify="right") for name in numbers))
+    grid = Grid(
+        *(Column(name, no_wrap=True) for name in ("table", "phase", "days")),
+        *(Column(name, justify="right") for name in numbers),
+        box=box.SIMPLE_HEAD,
+    )
     for row in rows:
         counts = [row[f"rows_{name}"] or 0 for name in numbers]
         if any(counts[:3]):
