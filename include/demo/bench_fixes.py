@@ -62,6 +62,8 @@ def measure_fixes(server: EmbeddedPostgres, console: Console, rounds: int) -> Fi
         )
         connection.execute(day)
         connection.execute(pgsql.SQL("VACUUM FULL ANALYZE {}").format(source_name(table)))
+    with closing(psycopg.connect(server.dsn(WAREHOUSE), autocommit=True)) as connection:
+        connection.execute(pgsql.SQL("TRUNCATE {}").format(target_name(table)))
     settings = Settings()
     run = Run(
         id="bench-fixes",
