@@ -16,8 +16,6 @@ and names it.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pendulum
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule, chain
 
@@ -26,16 +24,12 @@ from include.replication.nightly import DEFAULTS, MOST_FIX_DAYS
 from include.replication.progress import Phase
 from include.settings import Settings
 from retail_sync.assets import NIGHTLY
+from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param
 from retail_sync.operators.nightly import NightlyPhaseOperator, PlanNightlyOperator, RecordNightlyOperator
 from retail_sync.operators.verdict import VerdictOperator
 
 settings = Settings()
 names = [table.name for table in catalog.load().group("nightly")]
-
-
-def day_param(name: str, description: str) -> Param:
-    """Return a date picker."""
-    return Param(DEFAULTS[name], type=["null", "string"], format="date", description=description)
 
 
 with DAG(
@@ -46,32 +40,18 @@ with DAG(
     start_date=pendulum.datetime(2018, 1, 1, tz=settings.business_timezone),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "retail-sync",
-        "retries": settings.retries,
-        "retry_delay": timedelta(seconds=settings.retry_delay),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=10),
-    },
+    default_args=default_args(settings),
     params={
-        "date": day_param("date", "The day to load; yesterday where no day is named"),
-        "start": day_param("start", "First day to load, included"),
-        "end": day_param("end", "Last day to load, included"),
-        "check_fixes_only": Param(
-            DEFAULTS["check_fixes_only"], type="boolean", description="Load nothing, check the named days"
-        ),
+        "date": day_param("The day to load; yesterday where no day is named"),
+        "start": day_param("First day to load, included"),
+        "end": day_param("Last day to load, included"),
+        "check_fixes_only": flag_param(DEFAULTS["check_fixes_only"], "Load nothing, check the named days"),
         "fix_days": Param(
             DEFAULTS["fix_days"], type="integer", minimum=1, maximum=MOST_FIX_DAYS, description="Days to check"
         ),
-        "tables": Param(
-            DEFAULTS["tables"],
-            type=["null", "array"],
-            items={"type": "string", "enum": names},
-            examples=names,
-            description="None for all of them",
-        ),
-        "sweep": Param(DEFAULTS["sweep"], type="boolean", description="Fetch what changed late, whatever its date"),
-        "export": Param(DEFAULTS["export"], type="boolean", description="Write Parquet files of what is loaded too"),
+        "tables": tables_param(names),
+        "sweep": flag_param(DEFAULTS["sweep"], "Fetch what changed late, whatever its date"),
+        "export": flag_param(DEFAULTS["export"], "Write Parquet files of what is loaded too"),
     },
     tags=["retail-sync", "nightly"],
 ):

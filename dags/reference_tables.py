@@ -15,14 +15,13 @@ the source and not in the copy fails, unless `allow_empty` says that this is rig
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pendulum
-from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
+from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule, chain
 
 from include import catalog
 from include.replication.refresh import DEFAULTS
 from include.settings import Settings
+from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param
 from retail_sync.operators.refresh import PlanRefreshOperator, RefreshTableOperator
 from retail_sync.operators.verdict import VerdictOperator
 
@@ -37,31 +36,15 @@ with DAG(
     start_date=pendulum.datetime(2018, 1, 1, tz=settings.business_timezone),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "retail-sync",
-        "retries": settings.retries,
-        "retry_delay": timedelta(seconds=settings.retry_delay),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=10),
-    },
+    default_args=default_args(settings),
     params={
-        "tables": Param(
-            DEFAULTS["tables"],
-            type=["null", "array"],
-            items={"type": "string", "enum": names},
-            examples=names,
-            description="None for all of them",
-        ),
-        "full_table": Param(DEFAULTS["full_table"], type="boolean", description="Whole tables, not some days"),
-        "start_date": Param(
-            DEFAULTS["start_date"], type=["null", "string"], format="date", description="First day, included"
-        ),
-        "end_date": Param(
-            DEFAULTS["end_date"], type=["null", "string"], format="date", description="Last day, included"
-        ),
-        "allow_empty": Param(DEFAULTS["allow_empty"], type="boolean", description="An empty source may empty the copy"),
-        "force": Param(DEFAULTS["force"], type="boolean", description="Load also what is unchanged"),
-        "export": Param(DEFAULTS["export"], type="boolean", description="Write Parquet files too"),
+        "tables": tables_param(names),
+        "full_table": flag_param(DEFAULTS["full_table"], "Whole tables, not some days"),
+        "start_date": day_param("First day, included"),
+        "end_date": day_param("Last day, included"),
+        "allow_empty": flag_param(DEFAULTS["allow_empty"], "An empty source may empty the copy"),
+        "force": flag_param(DEFAULTS["force"], "Load also what is unchanged"),
+        "export": flag_param(DEFAULTS["export"], "Write Parquet files too"),
     },
     tags=["retail-sync", "reference"],
 ):

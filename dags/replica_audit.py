@@ -15,14 +15,13 @@ run if a table could not be audited or a difference was left, and names tables a
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pendulum
-from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
+from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule, chain
 
 from include import catalog
 from include.replication.audit_request import DEFAULTS
 from include.settings import Settings
+from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param
 from retail_sync.operators.audit import AuditTableOperator, PlanAuditOperator, ReportAuditOperator
 
 settings = Settings()
@@ -36,28 +35,12 @@ with DAG(
     start_date=pendulum.datetime(2018, 1, 1, tz=settings.business_timezone),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "retail-sync",
-        "retries": settings.retries,
-        "retry_delay": timedelta(seconds=settings.retry_delay),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=10),
-    },
+    default_args=default_args(settings),
     params={
-        "start_date": Param(
-            DEFAULTS["start_date"], type=["null", "string"], format="date", description="First day, included"
-        ),
-        "end_date": Param(
-            DEFAULTS["end_date"], type=["null", "string"], format="date", description="Last day, included"
-        ),
-        "tables": Param(
-            DEFAULTS["tables"],
-            type=["null", "array"],
-            items={"type": "string", "enum": names},
-            examples=names,
-            description="None for all of them",
-        ),
-        "repair": Param(DEFAULTS["repair"], type="boolean", description="Repair the rows that differ"),
+        "start_date": day_param("First day, included"),
+        "end_date": day_param("Last day, included"),
+        "tables": tables_param(names),
+        "repair": flag_param(DEFAULTS["repair"], "Repair the rows that differ"),
     },
     tags=["retail-sync", "audit"],
 ):

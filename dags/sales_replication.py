@@ -14,8 +14,6 @@ What was copied before is compared first and loaded again only where it differs,
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pendulum
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup, TriggerRule, chain
 
@@ -24,6 +22,7 @@ from include.replication.request import DEFAULTS, OnFailure
 from include.replication.verify import Verify
 from include.settings import Settings
 from retail_sync.assets import replica_asset
+from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param
 from retail_sync.operators.plan import PlanRunOperator
 from retail_sync.operators.replicate_window import ReplicateWindowOperator
 from retail_sync.operators.table import CloseTableOperator, OpenTableOperator
@@ -41,33 +40,17 @@ with DAG(
     start_date=pendulum.datetime(2018, 1, 1, tz=settings.business_timezone),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "retail-sync",
-        "retries": settings.retries,
-        "retry_delay": timedelta(seconds=settings.retry_delay),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=10),
-    },
+    default_args=default_args(settings),
     params={
-        "start_date": Param(
-            DEFAULTS["start_date"], type=["null", "string"], format="date", description="First day, included"
-        ),
-        "end_date": Param(
-            DEFAULTS["end_date"], type=["null", "string"], format="date", description="Last day, included"
-        ),
-        "tables": Param(
-            DEFAULTS["tables"],
-            type=["null", "array"],
-            items={"type": "string", "enum": names},
-            examples=names,
-            description="None for all of them",
-        ),
-        "export": Param(DEFAULTS["export"], type="boolean", description="Write Parquet files too"),
+        "start_date": day_param("First day, included"),
+        "end_date": day_param("Last day, included"),
+        "tables": tables_param(names),
+        "export": flag_param(DEFAULTS["export"], "Write Parquet files too"),
         "verify": Param(DEFAULTS["verify"], type="string", enum=list(Verify), description="How to compare"),
         "on_failure": Param(
             DEFAULTS["on_failure"], type="string", enum=list(OnFailure), description="What becomes of later tables"
         ),
-        "force": Param(DEFAULTS["force"], type="boolean", description="Load also what is equal already"),
+        "force": flag_param(DEFAULTS["force"], "Load also what is equal already"),
     },
     tags=["retail-sync", "sales"],
 ):

@@ -15,15 +15,14 @@ error in one table stops no other; the last task, `quality`, fails the run and n
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pendulum
-from airflow.sdk import DAG, Param, TriggerRule, chain
+from airflow.sdk import DAG, TriggerRule, chain
 
 from include import catalog
-from include.maintenance.request import DEFAULTS, Step, maintained
+from include.maintenance.request import Step, maintained
 from include.settings import Settings
 from retail_sync.assets import NIGHTLY
+from retail_sync.dag_parts import day_param, default_args, tables_param
 from retail_sync.operators.maintain import MaintainOperator, PlanMaintenanceOperator
 
 settings = Settings()
@@ -37,27 +36,10 @@ with DAG(
     start_date=pendulum.datetime(2018, 1, 1, tz=settings.business_timezone),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": "retail-sync",
-        "retries": settings.retries,
-        "retry_delay": timedelta(seconds=settings.retry_delay),
-        "retry_exponential_backoff": True,
-        "max_retry_delay": timedelta(minutes=10),
-    },
+    default_args=default_args(settings),
     params={
-        "tables": Param(
-            DEFAULTS["tables"],
-            type=["null", "array"],
-            items={"type": "string", "enum": names},
-            examples=names,
-            description="None for all of them",
-        ),
-        "date": Param(
-            DEFAULTS["date"],
-            type=["null", "string"],
-            format="date",
-            description="Last day of which the quality is measured; the last nightly run's by default",
-        ),
+        "tables": tables_param(names),
+        "date": day_param("Last day of which the quality is measured; the last nightly run's by default"),
     },
     tags=["retail-sync", "maintenance"],
 ):
