@@ -59,6 +59,11 @@ def open_warehouse(config: Settings) -> Warehouse:
     return warehouse_of(warehouse_connection(config), config, _application())
 
 
+def new_run_id(kind: str) -> str:
+    """Return an id that no other run has."""
+    return f"{kind}__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}__{uuid.uuid4().hex[:8]}"
+
+
 def new_run(
     config: Settings,
     *,
@@ -68,9 +73,8 @@ def new_run(
     allow_empty: bool = False,
 ) -> Run:
     """Return a run of the command line, with an id of its own."""
-    run_id = f"manual__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}__{uuid.uuid4().hex[:8]}"
     return Run(
-        id=run_id,
+        id=new_run_id("manual"),
         source=open_source(config),
         warehouse=open_warehouse(config),
         control=control_connection(config),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import uuid
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -36,7 +34,7 @@ def maintain(
     common.log_to_console(verbose)
     request = read_request({"tables": tables or [], "date": date}, catalog.load(), common.today(config))
     work = Maintenance(
-        run_id=f"maintain__{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}__{uuid.uuid4().hex[:8]}",
+        run_id=common.new_run_id("maintain"),
         warehouse=common.open_warehouse(config),
         control=common.control_connection(config),
         settings=config,
