@@ -107,12 +107,25 @@ def hold(control: Connection, names: Sequence[Name], *, holder: str, wait: float
             _take(session, lock, deadline)
         yield Lock(session, [lock.name for lock in ordered])
     finally:
-        session.close()
+        _release(session)
 
 
 def lock_key(name: str) -> int:
     """Return a stable signed 32-bit number of a name; two names that share one only wait in vain."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big", signed=True)
+
+
+def _release(session: psycopg.Connection[Any]) -> None:
+    """Give the locks back and wait for it: a server notices a closed session only a moment later."""
+    import psycopg
+
+    try:
+        if not session.closed:
+            session.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
+    except psycopg.Error as error:
+        log.debug("the session of the locks had ended already: %s", error)
+    finally:
+        session.close()
 
 
 def _take(session: psycopg.Connection[Any], lock: Name, deadline: float) -> None:

@@ -156,6 +156,16 @@ def test_a_lock_of_another_database_is_no_lock_here(stage: Stage) -> None:
         lock.assert_held()
 
 
+def test_a_lock_is_free_the_moment_its_block_ends(stage: Stage) -> None:
+    name = Name(LockSpace.WINDOW, "again and again")
+    with connect_control(stage) as next_one:
+        for round_number in range(50):
+            with hold(stage.control_connection, [name], holder=f"round {round_number}", wait=0):
+                pass
+            assert one(next_one, "SELECT pg_try_advisory_lock(%s, %s)", *name.key), f"round {round_number}"
+            next_one.execute("SELECT pg_advisory_unlock_all()")
+
+
 def test_waiting_ends_when_the_time_is_up(stage: Stage) -> None:
     with (
         hold(stage.control_connection, [Name(LockSpace.WINDOW, "a")], holder="first", wait=0),
