@@ -7,7 +7,9 @@ RetailSyncError
 │   ├── DatabaseBusy        deadlock victim, statement timeout, out of slots
 │   │   └── LockTimeout     a table was not to be had in time
 │   ├── LockHeld            another run works on the same thing
-│   └── SourceChanged       source and copy differ, the window has to be read again
+│   ├── SourceChanged       source and copy differ, the window has to be read again
+│   ├── FeedUnavailable     a report was not to be had: timeouts, 429, 5xx, broken off
+│   └── ReportChanged       the pages of a report do not fit together, it has to be read again
 └── PermanentError          a retry cannot help, somebody has to act
     ├── BadRequest          a parameter that makes no sense
     ├── CatalogError        tables.yaml or columns.json is wrong
@@ -15,6 +17,7 @@ RetailSyncError
     ├── AccessDenied        login refused or a right is missing
     ├── SchemaMismatch      a table or column is missing or of another type
     ├── ValueDoesNotFit     the target's type cannot hold a value
+    ├── ReportUnusable      a report lacks a column, answers another window, is not there
     ├── EmptySource         a table is empty at the source, its copy is not
     └── CountMismatch       source and copy still differ after a repeat
 
@@ -51,6 +54,14 @@ class SourceChanged(TransientError):
     """The copy does not equal what was read; the window has to be read again."""
 
 
+class FeedUnavailable(TransientError):
+    """A CRM did not give a report: timeouts, 429, 5xx, a connection that broke."""
+
+
+class ReportChanged(TransientError):
+    """The pages of a report do not fit together; it has to be read again."""
+
+
 class PermanentError(RetailSyncError):
     """A retry cannot help."""
 
@@ -77,6 +88,10 @@ class SchemaMismatch(PermanentError):
 
 class ValueDoesNotFit(PermanentError):
     """The target's type cannot hold a value of the source."""
+
+
+class ReportUnusable(PermanentError):
+    """A report is not there, lacks a column, or is not of the window that was asked for."""
 
 
 class EmptySource(PermanentError):

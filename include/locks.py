@@ -47,6 +47,12 @@ class LockSpace(IntEnum):
 
     WINDOW = 7101
     TABLE = 7102
+    STORE = 7201
+    """A store of the orders sync, whatever the pipeline."""
+    WORKER = 7202
+    """A place among the stores that a run may sync at once."""
+    RUN = 7203
+    """A run of the command line that is alive."""
 
 
 @dataclass(frozen=True, order=True)

@@ -29,6 +29,24 @@ class Settings(BaseSettings):
     hash_key_connection: str = "hash_key"
     """The connection whose password is the key of hashed columns; needed only where the catalog hashes one."""
 
+    pipeline_timezone: str = "Asia/Kolkata"
+    """The zone of all dates of the orders sync."""
+
+    run_env: Annotated[str, Field(min_length=1, max_length=32)] = "prod"
+    """What the log of the orders sync calls this deployment."""
+
+    crm_max_workers: Annotated[int, Field(ge=1)] = 4
+    """Stores synced at once, at most; a run may ask for fewer."""
+
+    crm_lock_wait: Annotated[float, Field(ge=0)] = 30.0
+    """How long to wait for another run that works on the same store."""
+
+    notify: str = ""
+    """Who gets a message of each orders sync that changed or failed: mail addresses, with commas between them."""
+
+    smtp_connection: str = "smtp_default"
+    """The connection by which messages are sent."""
+
     source_pool: str = "pos_source"
     """The Airflow pool that caps how many windows are read at once."""
 
@@ -66,7 +84,7 @@ class Settings(BaseSettings):
     retry_delay: Annotated[float, Field(ge=0)] = 30.0
     """The pause before the first retry; each further one is twice as long."""
 
-    @field_validator("business_timezone")
+    @field_validator("business_timezone", "pipeline_timezone")
     @classmethod
     def _is_a_zone(cls, name: str) -> str:
         try:
@@ -93,3 +111,8 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The business timezone."""
         return ZoneInfo(self.business_timezone)
+
+    @property
+    def pipeline_zone(self) -> ZoneInfo:
+        """The timezone of the orders sync."""
+        return ZoneInfo(self.pipeline_timezone)
