@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
-from include.errors import BadRequest
 from include.orders_sync.reports import TD_ORDERS, TD_SALES, UC_GST, Report
 
 #: The pipeline as which the profiler's own runs are recorded.
@@ -45,17 +44,9 @@ class Pipeline:
     sales: Report | None
 
     def reports(self, scope: Scope) -> list[Report]:
-        """
-        Return what to pull, orders first.
-
-        :raises BadRequest: for sales alone, where the pipeline has none.
-        """
-        if scope is Scope.SALES_ONLY and self.sales is None:
-            raise BadRequest(f"{self.code} has no report of sales; leave `sales_only` away")
-        wanted = [self.orders if scope is not Scope.SALES_ONLY else None, self.sales]
-        if scope is Scope.ORDERS_ONLY:
-            wanted.pop()
-        return [report for report in wanted if report is not None]
+        """Return what to pull, orders first."""
+        orders = [] if scope is Scope.SALES_ONLY else [self.orders]
+        return orders + ([self.sales] if self.sales and scope is not Scope.ORDERS_ONLY else [])
 
 
 TD = Pipeline("td_orders_sync", SyncGroup.TD, "crm_td", TD_ORDERS, TD_SALES)
@@ -67,13 +58,13 @@ BY_GROUP = {pipeline.sync_group: pipeline for pipeline in PIPELINES.values()}
 
 @dataclass(frozen=True)
 class Store:
-    """A row of ``store_master`` that can be synced."""
+    """A row of ``store_master``; one without ``start_date`` is synced by hand only."""
 
     code: str
     name: str
     sync_group: SyncGroup
     cost_center: str | None
-    start_date: date
+    start_date: date | None
     config: dict[str, object] = field(default_factory=dict, hash=False)
 
     @property

@@ -122,6 +122,12 @@ orders_sync_log = sa.Table(
     sa.Index("uq_orders_sync_log_window", "pipeline_id", "store_code", "from_date", "to_date", "run_id", unique=True),
     sa.Index("ix_orders_sync_log_lookup", "pipeline_id", "store_code", "from_date", "to_date", "status"),
     sa.Index("ix_orders_sync_log_store_recent", "store_code", sa.text("created_at DESC")),
+    sa.Index(
+        "ix_orders_sync_log_success",
+        *("pipeline_id", "store_code", "from_date", "to_date"),
+        postgresql_include=["orders_pulled_at", "sales_pulled_at"],
+        postgresql_where=sa.text("status = 'success'"),
+    ),
     sa.Index("ix_orders_sync_log_pipeline_recent", "pipeline_id", sa.text("created_at DESC")),
 )
 """

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from include.catalog import Catalog, Table
-from include.replication.request import read_days, read_flag, read_names, refuse_unknown
+from include.parameters import read_days, read_flag, read_names, refuse_unknown
 from include.replication.verify import Verify
 from include.windows import Window
 
@@ -53,7 +53,7 @@ def read_audit(values: Mapping[str, Any], yesterday: date, catalog: Catalog, tod
     bounds = {name: given[name] for name in ("start_date", "end_date")}
     named = any(bound is not None for bound in bounds.values())
     return AuditRequest(
-        tables=tuple(catalog.pick(read_names(given["tables"]), "nightly")),
+        tables=tuple(catalog.pick(read_names("tables", given["tables"]), "nightly")),
         window=read_days(bounds, today) if named else Window.inclusive(yesterday - timedelta(days=DAYS - 1), yesterday),
         repair=read_flag("repair", given["repair"]),
     )

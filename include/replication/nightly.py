@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from include.catalog import Catalog, Table
 from include.errors import BadRequest
-from include.replication.request import read_day, read_days, read_flag, read_names, refuse_unknown
+from include.parameters import read_day, read_days, read_flag, read_names, refuse_unknown
 from include.replication.verify import Verify
 from include.windows import Window
 
@@ -68,7 +68,7 @@ def read_nightly(values: Mapping[str, Any], yesterday: date, catalog: Catalog, t
     fix_days = _fix_days(given["fix_days"])
     only = read_flag("check_fixes_only", given["check_fixes_only"])
     return NightlyRequest(
-        tables=tuple(catalog.pick(read_names(given["tables"]), "nightly")),
+        tables=tuple(catalog.pick(read_names("tables", given["tables"]), "nightly")),
         load=None if only else days,
         fix=_days_to_check(days, fix_days, themselves=only and named is not None, ranged=given["start"] is not None),
         sweep=read_flag("sweep", given["sweep"]) and not only,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.catalog import Catalog, Table
 from include.errors import BadRequest
-from include.replication.request import read_days, read_flag, read_names, refuse_unknown
+from include.parameters import read_days, read_flag, read_names, refuse_unknown
 from include.replication.verify import Verify
 from include.windows import WHOLE, Span, Window, parse_span
 
@@ -74,7 +74,7 @@ def read_refresh(values: Mapping[str, Any], catalog: Catalog, today: date) -> Re
         raise BadRequest("start_date and end_date are a filter: set full_table to false, or leave them out")
     if not full and not dated:
         raise BadRequest("full_table is false: give start_date and end_date")
-    tables = catalog.pick(read_names(given["tables"]), "reference")
+    tables = catalog.pick(read_names("tables", given["tables"]), "reference")
     return RefreshRequest(
         tables=tuple(sorted(tables, key=lambda table: table.rows)),
         window=None if full else read_days(bounds, today),

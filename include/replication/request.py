@@ -6,20 +6,19 @@ Dates in a request are inclusive, as people type them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from include.catalog import Catalog, Table
 from include.catalog.models import Group
 from include.errors import BadRequest
+from include.parameters import read_choice, read_days, read_flag, read_names, refuse_unknown
 from include.replication.verify import Verify
-from include.windows import Window, months, parse_date
-
-T = TypeVar("T", bound=StrEnum)
+from include.windows import Window, months
 
 
 class OnFailure(StrEnum):
@@ -81,26 +80,16 @@ def read_request(
     :param group: the tables that may be named, all of it where none is.
     :raises BadRequest: naming the parameter and what to write instead.
     """
-    refuse_unknown(values)
+    refuse_unknown(values, DEFAULTS)
     given = {**DEFAULTS, **values}
     return Request(
-        tables=tuple(catalog.pick(read_names(given["tables"]), group)),
+        tables=tuple(catalog.pick(read_names("tables", given["tables"]), group)),
         window=_window(given["start_date"], given["end_date"], fallback, today),
         export=read_flag("export", given["export"]),
-        verify=_choice("verify", given["verify"], Verify),
-        on_failure=_choice("on_failure", given["on_failure"], OnFailure),
+        verify=read_choice("verify", given["verify"], Verify),
+        on_failure=read_choice("on_failure", given["on_failure"], OnFailure),
         force=read_flag("force", given["force"]),
     )
-
-
-def refuse_unknown(values: Mapping[str, Any], known: Iterable[str] = DEFAULTS) -> None:
-    """
-    Refuse parameters that nobody reads: a misspelt date must not become a run of other dates.
-
-    :raises BadRequest: naming them.
-    """
-    if unknown := sorted(set(values) - set(known)):
-        raise BadRequest(f"unknown parameters: {', '.join(unknown)}; known are {', '.join(known)}")
 
 
 def interval_window(start: datetime, end: datetime, zone: ZoneInfo) -> Window:
@@ -127,64 +116,3 @@ def _window(start: Any, end: Any, fallback: Window | None, today: date) -> Windo
             raise BadRequest("start_date and end_date are missing")
         return fallback
     return read_days({"start_date": start, "end_date": end}, today)
-
-
-def read_days(bounds: Mapping[str, Any], today: date) -> Window:
-    """
-    Return the days from the first of two named bounds to the second, both included.
-
-    :raises BadRequest: if one is missing, they are in the wrong order, or in the future.
-    """
-    (first_name, start), (last_name, end) = bounds.items()
-    if start is None or end is None:
-        given, missing = (last_name, first_name) if start is None else (first_name, last_name)
-        raise BadRequest(f"{given} without {missing}: give both, or neither")
-    first, last = read_day(first_name, start), read_day(last_name, end)
-    if first > last:
-        raise BadRequest(f"{first_name} {first} is after {last_name} {last}")
-    if last > today:
-        raise BadRequest(f"{last_name} {last} is in the future, today is {today}")
-    return Window.inclusive(first, last)
-
-
-def read_day(name: str, value: Any) -> date:
-    """
-    Return the day of a parameter.
-
-    :raises BadRequest: naming the parameter.
-    """
-    try:
-        return parse_date(str(value))
-    except ValueError as error:
-        raise BadRequest(f"{name}: {error}") from error
-
-
-def read_names(value: Any) -> list[str]:
-    """
-    Return the names of tables of a parameter, none for NULL.
-
-    :raises BadRequest: if it is no list of names.
-    """
-    if value is None:
-        return []
-    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-        raise BadRequest(f"tables: expected a list of names, found {value!r}")
-    return list(value)
-
-
-def read_flag(name: str, value: Any) -> bool:
-    """
-    Return a parameter that is true or false.
-
-    :raises BadRequest: if it is neither.
-    """
-    if not isinstance(value, bool):
-        raise BadRequest(f"{name}: expected true or false, found {value!r}")
-    return value
-
-
-def _choice(name: str, value: Any, choices: type[T]) -> T:
-    try:
-        return choices(value)
-    except ValueError:
-        raise BadRequest(f"{name}: {value!r}, expected one of {', '.join(choices)}") from None

@@ -9,13 +9,8 @@ from airflow.sdk import BaseOperator
 
 from include import catalog
 from include.errors import BadRequest
-from include.replication.request import (
-    DEFAULTS,
-    interval_window,
-    month_before,
-    read_request,
-    refuse_unknown,
-)
+from include.parameters import refuse_unknown
+from include.replication.request import DEFAULTS, interval_window, month_before, read_request
 from include.settings import Settings
 from retail_sync.operators.base import permanent_errors_fail
 
@@ -41,7 +36,7 @@ class PlanRunOperator(BaseOperator):
         """Return the request for the other tasks, or fail naming the parameter."""
         dag_run, settings = context["dag_run"], Settings()
         with permanent_errors_fail():
-            refuse_unknown(dag_run.conf or {})
+            refuse_unknown(dag_run.conf or {}, DEFAULTS)
             values = {name: context["params"].get(name, default) for name, default in DEFAULTS.items()}
             dated = values["start_date"] is not None or values["end_date"] is not None
             if dated and dag_run.run_type != _MANUAL:
