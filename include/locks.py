@@ -40,6 +40,7 @@ _HOLDER = """
       AND classid = %s AND objid = %s::bigint::oid
       AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 """
+_NOBODY = "a run that just ended"
 
 
 class LockSpace(IntEnum):
@@ -116,6 +117,11 @@ def hold(control: Connection, names: Sequence[Name], *, holder: str, wait: float
         _release(session)
 
 
+def holder_of(session: psycopg.Connection[Any], name: Name) -> str | None:
+    """Return who holds a lock, None where nobody does."""
+    return _holder(session, name.key)
+
+
 def lock_key(name: str) -> int:
     """Return a stable signed 32-bit number of a name; two names that share one only wait in vain."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=4).digest(), "big", signed=True)
@@ -143,7 +149,7 @@ def _take(session: psycopg.Connection[Any], lock: Name, deadline: float) -> None
         row = session.execute(_TAKE[lock.shared], lock.key).fetchone()
         if row is not None and row[0]:
             return
-        holder = _holder(session, lock.key)
+        holder = _holder(session, lock.key) or _NOBODY
         left = deadline - time.monotonic()
         if left > 0:
             log.info("%s is locked by %s, waiting", lock.name, holder)
@@ -153,15 +159,15 @@ def _take(session: psycopg.Connection[Any], lock: Name, deadline: float) -> None
             try:
                 session.execute(_WAIT[lock.shared], lock.key)
             except psycopg.errors.LockNotAvailable:
-                holder = _holder(session, lock.key)
+                holder = _holder(session, lock.key) or _NOBODY
             else:
                 return
     raise LockHeld(f"{lock.name} is locked by {holder}; it is tried again later")
 
 
-def _holder(session: psycopg.Connection[Any], key: tuple[int, int]) -> str:
+def _holder(session: psycopg.Connection[Any], key: tuple[int, int]) -> str | None:
     row = session.execute(_HOLDER, (key[0], key[1] % 2**32)).fetchone()
     if row is None:
-        return "a run that just ended"
+        return None
     application, pid, since = row
     return f"{application or 'an unnamed session'} (pid {pid}, since {since:%Y-%m-%d %H:%M:%S} UTC)"

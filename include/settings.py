@@ -116,3 +116,8 @@ class Settings(BaseSettings):
     def pipeline_zone(self) -> ZoneInfo:
         """The timezone of the orders sync."""
         return ZoneInfo(self.pipeline_timezone)
+
+    @property
+    def recipients(self) -> list[str]:
+        """The mail addresses that get messages."""
+        return [address.strip() for address in self.notify.split(",") if address.strip()]

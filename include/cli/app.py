@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from include.cli import audit, catalog, embedded, inspect, maintain, nightly, replicate
+from include.cli import audit, catalog, embedded, inspect, maintain, nightly, orders, replicate
 from include.errors import BadRequest, CatalogError, NotConfigured, RetailSyncError
 
 _NOTHING_BEGUN = 2
@@ -16,7 +16,7 @@ _FAILED = 1
 
 app = typer.Typer(
     name="retail-sync",
-    help="A verified 1:1 copy of the point of sale in a warehouse.",
+    help="A verified 1:1 copy of the point of sale in a warehouse, and the orders of the CRMs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -30,6 +30,10 @@ app.command("status")(inspect.status)
 app.command("check")(inspect.check)
 app.command("migrate")(inspect.migrate)
 app.command("maintain")(maintain.maintain)
+app.command("plan-orders")(orders.plan_orders)
+app.command("orders-sync-profiler")(orders.orders_sync_profiler)
+app.command("td-orders-sync")(orders.td_orders_sync)
+app.command("uc-orders-sync")(orders.uc_orders_sync)
 app.command("add-table")(catalog.add_table)
 app.command("demo")(embedded.demo)
 app.command("bench")(embedded.bench)

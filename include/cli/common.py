@@ -51,12 +51,12 @@ def control_connection(config: Settings) -> Connection:
 def open_source(config: Settings) -> Source:
     """Return the engine of the point of sale."""
     secret = secret_of(config.hash_key_connection, config.local_dir) if catalog.load().hashes else None
-    return source_of(source_connection(config), _application(), secret)
+    return source_of(source_connection(config), application(), secret)
 
 
 def open_warehouse(config: Settings) -> Warehouse:
     """Return the engine of the warehouse."""
-    return warehouse_of(warehouse_connection(config), config, _application())
+    return warehouse_of(warehouse_connection(config), config, application())
 
 
 def new_run_id(kind: str) -> str:
@@ -83,7 +83,7 @@ def new_run(
         export=ExportTarget(config.exports_url) if export else None,
         force=force,
         allow_empty=allow_empty,
-        holder=_application(),
+        holder=application(),
     )
 
 
@@ -113,5 +113,6 @@ def log_to_console(verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
 
 
-def _application() -> str:
+def application() -> str:
+    """Return what a server shows of our sessions."""
     return f"retail-sync {socket.gethostname()} pid {os.getpid()}"

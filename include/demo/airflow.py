@@ -23,6 +23,7 @@ import httpx
 from include.connections import embedded_environment, embedded_file
 from include.demo.postgres import AIRFLOW, CONTROL, SOURCE, WAREHOUSE, EmbeddedPostgres
 from include.errors import ConnectionLost
+from include.orders_sync.pipelines import PIPELINES
 from include.settings import PROJECT_ROOT, Settings
 
 _COMPONENTS = ("api-server", "dag-processor", "scheduler")
@@ -43,7 +44,7 @@ class LocalAirflow:
 
     def start(self) -> None:
         """
-        Bring Airflow up, with the source's pool; what runs already is left alone.
+        Bring Airflow up, with its pools; what runs already is left alone.
 
         :raises ConnectionLost: naming the log of the component that did not come up.
         """
@@ -58,7 +59,8 @@ class LocalAirflow:
             # a scheduler that finds no API server fails the first tasks
             self._spawn("scheduler")
         self._await_api()
-        self.set_pool(Settings().source_pool, _POOL_SLOTS)
+        for pool in (Settings().source_pool, *(pipeline.connection for pipeline in PIPELINES.values())):
+            self.set_pool(pool, _POOL_SLOTS)
 
     def stop(self) -> None:
         """End the components, the scheduler first."""
@@ -117,7 +119,7 @@ class LocalAirflow:
             self.request(
                 "POST",
                 "pools",
-                json={"name": name, "slots": slots, "description": "Windows read from the source at once"},
+                json={"name": name, "slots": slots, "description": "What is read there at once"},
             )
 
     def pause(self, dag_id: str, paused: bool) -> None:
