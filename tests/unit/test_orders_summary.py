@@ -1,0 +1,92 @@
+"""A run is summed up from its plan and its rows of the log, and says of each window what became of it."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from include.orders_sync.planner import Planned, Reason
+from include.orders_sync.summary import LogRow, Summary, summarise
+from include.windows import Window
+
+FIRST = date(2026, 1, 1)
+DAYS = [
+    Planned(Window.inclusive(FIRST + timedelta(days=n), FIRST + timedelta(days=n)), Reason.BACKFILL) for n in range(4)
+]
+TD = "td_orders_sync"
+
+
+def summary(*statuses: str | None, left: tuple[str, str] | None = None, **counts: int) -> Summary:
+    """Sum up a store whose first windows have these statuses in the log; None has no row."""
+    rows = {
+        (TD, "A1", item.window.start, item.window.last_day): LogRow(status, 1, None, counts)
+        for item, status in zip(DAYS, statuses, strict=False)
+        if status
+    }
+    return summarise("run", {TD: {"A1": DAYS[: len(statuses)]}}, rows, {"A1": left} if left else {})
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (("success", "success"), "success"),
+        (("success", "partial"), "partial"),
+        (("partial", "failed"), "failed"),
+        (("running",), "failed"),
+        ((None,), "failed"),
+        (("partial", None), "partial"),
+        ((), "success"),
+    ],
+)
+def test_the_status_is_that_of_the_worst_window(statuses: tuple[str | None, ...], expected: str) -> None:
+    assert summary(*statuses).status == expected
+
+
+def test_windows_after_a_failed_one_are_not_run_and_name_it() -> None:
+    found = summary("success", "failed", None, "success").windows
+    assert [(window.status, window.stopped_by) for window in found] == [
+        ("success", None),
+        ("failed", None),
+        ("not_run", "2026-01-02..2026-01-02"),
+        ("success", None),
+    ]
+
+
+def test_what_another_run_did_is_skipped_and_no_failure() -> None:
+    found = summary(None, "success", left=("skipped", "done by another run meanwhile"))
+    assert [window.status for window in found.windows] == ["skipped", "success"]
+    assert found.status == "success"
+
+
+def test_a_store_that_could_not_be_begun_is_failed_with_the_reason() -> None:
+    found = summary(None, None, left=("failed", "no connection"))
+    assert (found.status, [window.error for window in found.windows]) == ("failed", ["no connection"] * 2)
+
+
+def test_the_text_counts_by_pipeline_and_names_what_failed() -> None:
+    assert summary().text == "nothing to do"
+    assert summary("success", "running", None).text == (
+        "td_orders_sync: 1 success, 0 partial, 1 failed, 0 skipped, 1 not run\n"
+        "td_orders_sync A1 2026-01-02..2026-01-02: failed: its process died"
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "changed"),
+    [
+        ({"orders_inserted": 1}, True),
+        ({"sales_updated": 1}, True),
+        ({"orders_downloaded": 7, "orders_ingested": 7}, False),
+    ],
+)
+def test_a_run_has_news_if_rows_came_or_changed(counts: dict[str, int], changed: bool) -> None:
+    assert summary("success", **counts).changed is changed
+    assert summary("failed").changed
+    assert not summary().changed
+
+
+def test_the_record_has_every_window_and_the_totals() -> None:
+    record = summary("success", "success", orders_inserted=3).as_dict()
+    assert [window["from_date"] for window in record["windows"]] == ["2026-01-01", "2026-01-02"]
+    assert record["totals"]["orders_inserted"] == 6
