@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 STAMP := $(VENV)/.retail-sync-setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-mssql test-unit lint format bench airflow stop clean requirements
+.PHONY: help setup demo demo-orders test test-mssql test-unit lint format bench airflow stop clean requirements
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml uv.lock | $(UV)
 
 demo: setup ## replicate sample data by a real Airflow on embedded servers, and prove the result
 	$(BIN)/python -m include demo
+
+demo-orders: setup ## sync the orders of six stores from two CRMs by a real Airflow, and prove the result
+	$(BIN)/python -m include demo-orders
 
 test: setup ## run all tests
 	$(BIN)/pytest tests/unit tests/integration tests/engines --numprocesses 2 --dist loadfile

@@ -36,6 +36,7 @@ app.command("td-orders-sync")(orders.td_orders_sync)
 app.command("uc-orders-sync")(orders.uc_orders_sync)
 app.command("add-table")(catalog.add_table)
 app.command("demo")(embedded.demo)
+app.command("demo-orders")(embedded.demo_orders)
 app.command("bench")(embedded.bench)
 app.add_typer(embedded.app, name="embedded")
 

@@ -36,6 +36,20 @@ def demo() -> None:
         raise typer.Exit(_FAILED)
 
 
+def demo_orders() -> None:
+    """Sync the orders of six stores from two CRMs, interrupted and resumed, and prove the result."""
+    from include.demo.orders import run_orders_demo
+
+    result = run_orders_demo(common.settings(), common.console)
+    verdict = "[bold green]equal[/]" if result.equal else "[bold red]DIFFERENT[/]"
+    orders = sum(store.orders for store in result.stores)
+    common.console.print(f"{result.late_planted} orders appeared late, {result.late_found} were found")
+    common.console.print(f"{orders:,} orders, tables and reports {verdict}, {result.seconds:.0f} s")
+    common.console.print(f"Look around: {_airflow_url()}   (`make stop` ends it, `make clean` removes it)")
+    if not result.equal:
+        raise typer.Exit(_FAILED)
+
+
 def bench(
     rows: Annotated[int, typer.Option(min=1000, help="Rows of the 184-column table.")] = 300_000,
     rounds: Annotated[int, typer.Option(min=1, help="Alternating runs of each way.")] = 3,

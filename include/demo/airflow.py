@@ -6,13 +6,12 @@ import base64
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +20,9 @@ from typing import Any
 import httpx
 
 from include.connections import embedded_environment, embedded_file
+from include.demo.local_crm import PORT_VARIABLE, connections_of
 from include.demo.postgres import AIRFLOW, CONTROL, SOURCE, WAREHOUSE, EmbeddedPostgres
+from include.demo.process import Process
 from include.errors import ConnectionLost
 from include.orders_sync.pipelines import PIPELINES
 from include.settings import PROJECT_ROOT, Settings
@@ -49,25 +50,23 @@ class LocalAirflow:
         :raises ConnectionLost: naming the log of the component that did not come up.
         """
         self.home.mkdir(parents=True, exist_ok=True)
-        if not all(self._pid(component) for component in _COMPONENTS):
+        if not all(self._component(name).pid for name in _COMPONENTS):
             self.stop()
             self.write_environment()
             self._airflow("db", "migrate")
-            self._spawn("api-server")
-            self._spawn("dag-processor")
+            self._start("api-server")
+            self._start("dag-processor")
             self._await_api()
             # a scheduler that finds no API server fails the first tasks
-            self._spawn("scheduler")
+            self._start("scheduler")
         self._await_api()
         for pool in (Settings().source_pool, *(pipeline.connection for pipeline in PIPELINES.values())):
             self.set_pool(pool, _POOL_SLOTS)
 
     def stop(self) -> None:
         """End the components, the scheduler first."""
-        for component in reversed(_COMPONENTS):
-            if pid := self._pid(component):
-                _end(pid)
-            self._pid_file(component).unlink(missing_ok=True)
+        for name in reversed(_COMPONENTS):
+            self._component(name).stop()
 
     @property
     def url(self) -> str:
@@ -92,6 +91,7 @@ class LocalAirflow:
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
             "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
             "RETAIL_SYNC_LOCAL_DIR": str(self.local_dir),
+            **connections_of(int(values[PORT_VARIABLE])),
             **_FIXED,
             **self.settings,
         }
@@ -162,17 +162,8 @@ class LocalAirflow:
         if done.returncode:
             raise ConnectionLost(f"airflow {' '.join(arguments)} failed, see {log}")
 
-    def _spawn(self, component: str) -> None:
-        with (self.home / f"{component}.log").open("ab") as stream:
-            process = subprocess.Popen(  # noqa: S603
-                [_airflow_command(), component],
-                env=self._process_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
-        self._pid_file(component).write_text(str(process.pid))
+    def _start(self, name: str) -> None:
+        self._component(name).start([_airflow_command(), name], self._process_environment())
 
     def _await_api(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT
@@ -180,7 +171,7 @@ class LocalAirflow:
             with suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5).is_success:
                     return
-            if time.monotonic() > deadline or not self._pid("api-server"):
+            if time.monotonic() > deadline or not self._component("api-server").pid:
                 raise ConnectionLost(f"Airflow's API server did not come up, see {self.home / 'api-server.log'}")
             time.sleep(0.5)
 
@@ -188,20 +179,8 @@ class LocalAirflow:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         return {**inherited, **self.environment(), "PYTHONPATH": str(PROJECT_ROOT)}
 
-    def _pid_file(self, component: str) -> Path:
-        return self.home / f"{component}.pid"
-
-    def _pid(self, component: str) -> int | None:
-        """Return the process of a component, None if it is gone or the number is another's by now."""
-        try:
-            pid = int(self._pid_file(component).read_text())
-            os.kill(pid, 0)
-            command = Path(f"/proc/{pid}/cmdline")
-            if command.exists() and b"airflow" not in command.read_bytes():
-                return None
-        except (FileNotFoundError, ValueError, ProcessLookupError):
-            return None
-        return pid
+    def _component(self, name: str) -> Process:
+        return Process(self.home, name, "airflow")
 
 
 _FIXED = {
@@ -225,32 +204,23 @@ _FIXED = {
 
 
 def _chosen_once() -> dict[str, str]:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, crm_port = _free_ports(2)
     return {
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
         "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        PORT_VARIABLE: str(crm_port),
     }
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as probes:
+        sockets = [probes.enter_context(closing(socket.socket())) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
 
 
 def _airflow_command() -> str:
     return str(Path(sys.executable).with_name("airflow"))
-
-
-def _end(pid: int) -> None:
-    """End a component and what it started: it leads a session of its own."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(pid, number)
-        deadline = time.monotonic() + _STOP_TIMEOUT
-        while time.monotonic() < deadline:
-            with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                return
-            time.sleep(0.1)

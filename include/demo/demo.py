@@ -16,7 +16,6 @@ from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich import box
 from rich.console import Console
 from rich.table import Column
@@ -25,7 +24,7 @@ from rich.table import Table as Grid
 from include import catalog
 from include.connections import parse
 from include.demo import night
-from include.demo.airflow import LocalAirflow
+from include.demo.dag_runs import run_dag
 from include.demo.embedded import Embedded
 from include.demo.generate import generate
 from include.demo.night import Fixes
@@ -33,7 +32,6 @@ from include.demo.postgres import SOURCE, WAREHOUSE
 from include.demo.volumes import months_until
 from include.engines.base import Level, Source, Warehouse
 from include.engines.factory import source_of, warehouse_of
-from include.errors import PermanentError
 from include.replication.progress import rows_of_run
 from include.replication.request import month_before
 from include.replication.verify import Comparison, compare
@@ -45,8 +43,6 @@ _MONTHS = 3
 _LAST_MONTH = date(2025, 10, 1)
 _SCALE = 0.0095
 _SEED = 42
-_POLL_SECONDS = 1.0
-_TIMEOUT_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -121,39 +117,14 @@ def _night(embedded: Embedded, window: Window, console: Console) -> Fixes:
 
 
 def _run(embedded: Embedded, dag_id: str, conf: dict[str, Any], console: Console) -> str:
-    airflow, engine = embedded.airflow, _warehouse(embedded).metadata()
-    airflow.pause(dag_id, True)
-    run_id = _trigger(airflow, dag_id, conf)
-    airflow.pause(dag_id, False)
+    engine, settings = _warehouse(embedded).metadata(), Settings()
     told: set[tuple[str, str]] = set()
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while (state := airflow.run_state(dag_id, run_id)) in ("queued", "running"):
+
+    def watch(run_id: str) -> None:
         if dag_id == _DAG:
-            told |= _tell(rows_of_run(engine, run_id), told, console)
-        if time.monotonic() > deadline:
-            break
-        time.sleep(_POLL_SECONDS)
-    if dag_id == _DAG:
-        _tell(rows_of_run(engine, run_id), told, console)
-    if state != "success":
-        raise PermanentError(f"run {run_id} ended as {state}; see its task `verdict` at {airflow.url}")
-    return run_id
+            told.update(_tell(rows_of_run(engine, run_id), told, console))
 
-
-def _trigger(airflow: LocalAirflow, dag_id: str, conf: dict[str, Any]) -> str:
-    """
-    Trigger the DAG in the place of the scheduled run that just became due.
-
-    Unpausing would begin that run first, and the sample data has nothing for it. Once the
-    place is taken the schedule waits for the next month, or night.
-    """
-    settings = Settings()
-    try:
-        return airflow.trigger(dag_id, conf, _due(dag_id, datetime.now(settings.zone), settings))
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code != httpx.codes.CONFLICT:
-            raise
-        return airflow.trigger(dag_id, conf)
+    return run_dag(embedded.airflow, dag_id, conf, _due(dag_id, datetime.now(settings.zone), settings), watch)
 
 
 def _due(dag_id: str, moment: datetime, settings: Settings) -> datetime:

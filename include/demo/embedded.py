@@ -9,6 +9,7 @@ from pathlib import Path
 from include import migrations
 from include.connections import parse
 from include.demo.airflow import LocalAirflow
+from include.demo.local_crm import PORT_VARIABLE, LocalCrm
 from include.demo.postgres import CONTROL, WAREHOUSE, EmbeddedPostgres
 
 
@@ -28,6 +29,11 @@ class Embedded:
         """Airflow on it."""
         return LocalAirflow(self.local_dir / "airflow", self.postgres, self.local_dir)
 
+    @property
+    def crm(self) -> LocalCrm:
+        """The CRM of the demo of orders; only that starts it."""
+        return LocalCrm(self.local_dir / "crm", int(self.airflow.environment()[PORT_VARIABLE]))
+
     def start_databases(self) -> None:
         """Start the server, with warehouse and control database migrated."""
         self.postgres.start()
@@ -43,6 +49,8 @@ class Embedded:
     def stop(self) -> None:
         """Stop everything; what was written stays."""
         self.airflow.stop()
+        if PORT_VARIABLE in self.airflow.environment():
+            self.crm.stop()
         self.postgres.stop()
 
     def remove(self) -> None:
