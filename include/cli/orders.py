@@ -17,7 +17,7 @@ from include.engines.postgres.connect import connect
 from include.engines.postgres.errors import translated
 from include.orders_sync import crm, engine
 from include.orders_sync.cases import planned_cases
-from include.orders_sync.pipelines import BY_GROUP, PROFILER, TD, UC, Pipeline, Scope, Store
+from include.orders_sync.pipelines import PROFILER, TD, UC, Pipeline, Scope, Store
 from include.orders_sync.plans import Plans, plans_of
 from include.orders_sync.request import PROFILE_DEFAULTS, SYNC_DEFAULTS, ProfileRequest, read_profile, read_sync
 from include.orders_sync.stores import due_stores
@@ -131,8 +131,7 @@ def _planned(config: Settings, request: ProfileRequest) -> tuple[dict[str, Store
         connect(common.control_connection(config), "retail-sync plan", autocommit=True) as session,
     ):
         stores = due_stores(session, request.groups, request.store_code)
-        pipelines = [BY_GROUP[group] for group in request.groups]
-        plans = {pipeline: plans_of(session, pipeline, stores, request, _today(config)) for pipeline in pipelines}
+        plans = plans_of(session, stores, request, _today(config))
     return {store.code: store for store in stores}, plans
 
 

@@ -183,7 +183,7 @@ def _plant(embedded: Embedded, crm: DemoCrm, today: date) -> int:
 
 def _coverage(session: psycopg.Connection[Any], crm: DemoCrm, code: str, window: Window) -> Coverage:
     pipeline = BY_GROUP[_STORES[code]]
-    done = covered(successes_of(session, pipeline, window.last_day).get(code, []), window.last_day)
+    done = covered(successes_of(session, window.last_day, code).get((pipeline.code, code), []), window.last_day)
     orders = crm.rows(pipeline.orders, code, window)
     payments = crm.rows(pipeline.sales, code, window) if pipeline.sales else []
     amount = "total_invoice_value" if pipeline.sales is None else "net_amount"

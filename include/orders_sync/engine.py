@@ -19,7 +19,7 @@ from include.engines.postgres.errors import translated
 from include.errors import LockHeld, RetailSyncError, TransientError
 from include.locks import LockSpace, Name, hold
 from include.orders_sync import runs
-from include.orders_sync.pipelines import BY_GROUP, Pipeline, Store
+from include.orders_sync.pipelines import Pipeline, Store
 from include.orders_sync.plans import Plans, plans_of
 from include.orders_sync.request import ProfileRequest, SyncRequest
 from include.orders_sync.runs import COMMAND, Head
@@ -49,9 +49,7 @@ def profile(run: SyncRun, name: str, request: ProfileRequest, params: Mapping[st
     with _session(run) as session:
         stores = due_stores(session, request.groups, request.store_code)
         runs.open_run(session, _head(run, name, params))
-        plans = {
-            BY_GROUP[group]: plans_of(session, BY_GROUP[group], stores, request, run.today) for group in request.groups
-        }
+        plans = plans_of(session, stores, request, run.today)
         return _work_off(run, session, stores, plans, request.max_workers, told)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from include.orders_sync.pipelines import Pipeline, Scope, Store
+from include.orders_sync.pipelines import PIPELINES, Pipeline, Scope, Store
 from include.orders_sync.planner import Success
 from include.orders_sync.reports import Report
 from include.windows import Window
@@ -49,19 +49,22 @@ _SUCCEEDED = """
 """
 #: A success that says of neither report when it was pulled is one of an older version, for both.
 _COVERAGE = """
-    SELECT store_code,
+    SELECT (SELECT code FROM public.pipelines WHERE id = pipeline_id), store_code,
+        range_agg(daterange(from_date, to_date, '[]')) FILTER (WHERE {full}),
         range_agg(daterange(from_date, to_date, '[]'))
-            FILTER (WHERE NOT %(two)s OR (orders_pulled_at IS NULL) = (sales_pulled_at IS NULL)),
+            FILTER (WHERE NOT ({full}) AND orders_pulled_at IS NOT NULL),
         range_agg(daterange(from_date, to_date, '[]'))
-            FILTER (WHERE %(two)s AND orders_pulled_at IS NOT NULL AND sales_pulled_at IS NULL),
-        range_agg(daterange(from_date, to_date, '[]'))
-            FILTER (WHERE %(two)s AND orders_pulled_at IS NULL AND sales_pulled_at IS NOT NULL),
-        bool_or(from_date = to_date AND to_date = %(today)s
-            AND (NOT %(two)s OR (orders_pulled_at IS NULL) = (sales_pulled_at IS NULL)))
+            FILTER (WHERE NOT ({full}) AND sales_pulled_at IS NOT NULL),
+        bool_or(from_date = to_date AND to_date = %(today)s AND {full})
     FROM public.orders_sync_log
-    WHERE status = 'success' AND pipeline_id = (SELECT id FROM public.pipelines WHERE code = %(pipeline)s)
+    WHERE status = 'success' {of_store}
     GROUP BY pipeline_id, store_code
 """
+_FULL = """
+    pipeline_id <> ALL (ARRAY(SELECT id FROM public.pipelines WHERE code = ANY(%(two)s)))
+    OR (orders_pulled_at IS NULL) = (sales_pulled_at IS NULL)
+"""
+_OF_STORE = "AND store_code = %(store)s"
 _SCOPES = (Scope.FULL, Scope.ORDERS_ONLY, Scope.SALES_ONLY)
 
 
@@ -137,22 +140,29 @@ def succeeded(
     return own, [Window.inclusive(first, last) for first, last, is_own in rows if not is_own]
 
 
-def successes_of(session: psycopg.Connection[Any], pipeline: Pipeline, today: date) -> dict[str, list[Success]]:
+def successes_of(
+    session: psycopg.Connection[Any], today: date, store_code: str | None = None
+) -> dict[tuple[str, str], list[Success]]:
     """
-    Return the successes of all stores of a pipeline, as few windows as hold the same days.
+    Return the successes by pipeline and store, as few windows as hold the same days.
 
     One query: the server merges the windows from an index alone. A success of exactly today is
     in it by itself, since the planner asks for it.
+
+    :param store_code: only this store.
     """
-    values = {"pipeline": pipeline.code, "today": today, "two": pipeline.sales is not None}
+    query = _COVERAGE.format(full=f"({_FULL})", of_store=_OF_STORE if store_code else "")
+    two = [pipeline.code for pipeline in PIPELINES.values() if pipeline.sales]
     found = {}
-    for store_code, *days, today_alone in session.execute(_COVERAGE, values):
+    for pipeline, store, *days, today_alone in session.execute(
+        query.encode(), {"today": today, "two": two, "store": store_code}
+    ):
         successes = [
             Success(window, scope) for scope, ranges in zip(_SCOPES, days, strict=True) for window in _windows(ranges)
         ]
         if today_alone:
             successes.append(Success(Window.inclusive(today, today)))
-        found[store_code] = successes
+        found[pipeline, store] = successes
     return found
 
 

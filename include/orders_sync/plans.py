@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from include.orders_sync.log import successes_of
-from include.orders_sync.pipelines import Pipeline, Store
+from include.orders_sync.pipelines import BY_GROUP, Pipeline, Store
 from include.orders_sync.planner import Planned, plan, reach_past
 from include.orders_sync.request import ProfileRequest
 
@@ -22,27 +22,22 @@ Plans = dict[str, list[Planned]]
 
 
 def plans_of(
-    session: psycopg.Connection[Any],
-    pipeline: Pipeline,
-    stores: Sequence[Store],
-    request: ProfileRequest,
-    today: date,
-) -> Plans:
+    session: psycopg.Connection[Any], stores: Sequence[Store], request: ProfileRequest, today: date
+) -> dict[Pipeline, Plans]:
     """
-    Return the windows of the pipeline's stores that have any, from one query of the log.
+    Return the windows of the stores that have any, by their pipelines, from one query of the log.
 
-    :param stores: stores with a start date; those of other pipelines are left out.
+    :param stores: stores with a start date.
     """
-    successes = successes_of(session, pipeline, today)
-    plans: Plans = {}
+    successes = successes_of(session, today, request.store_code)
+    plans: dict[Pipeline, Plans] = {BY_GROUP[group]: {} for group in request.groups}
     for store in stores:
-        if store.pipeline is not pipeline or store.start_date is None:
-            continue
-        done = successes.get(store.code, [])
+        assert store.start_date is not None
+        done = successes.get((store.pipeline.code, store.code), [])
         if late := reach_past(done, today):
             log.warning(
                 "store %s: a success up to %s is in the log of %s, and today is %s: it counts up to today",
-                *(store.code, max(late).last_day, pipeline.code, today),
+                *(store.code, max(late).last_day, store.pipeline.code, today),
             )
         windows = plan(
             today,
@@ -53,5 +48,5 @@ def plans_of(
             force=request.force,
         )
         if windows:
-            plans[store.code] = windows
+            plans[store.pipeline][store.code] = windows
     return plans

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from airflow.sdk import BaseOperator, conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.errors import LockHeld, PermanentError, RetailSyncError
-from include.orders_sync.pipelines import PIPELINES, PROFILER, Pipeline
+from include.orders_sync.pipelines import PIPELINES, PROFILER, Pipeline, SyncGroup
 from include.orders_sync.request import (
     PROFILE_DEFAULTS,
     SYNC_DEFAULTS,
@@ -115,10 +116,15 @@ class PlanStoresOperator(OrdersOperator):
         pipeline, request = PIPELINES[self.pipeline], _profile_request(_params(context, PROFILE_DEFAULTS))
         if pipeline.sync_group not in request.groups:
             return []
+        request = replace(request, groups=(pipeline.sync_group,))
         with permanent_errors_fail(), self.session(context) as session:
             run_id = self.sync_run_id(context)
-            stores = due_stores(session, request.groups, request.store_code)
-            plans = plans_of(session, pipeline, stores, request, today_of(session, run_id))
+            stores = [
+                store
+                for store in due_stores(session, tuple(SyncGroup), request.store_code)
+                if store.pipeline is pipeline
+            ]
+            plans = plans_of(session, stores, request, today_of(session, run_id))[pipeline]
             save_plan(session, run_id, pipeline.code, plans)
         self.log.info("%s: %s windows of %s stores", pipeline.code, sum(map(len, plans.values())), len(plans))
         return mapped_stores(pipeline, plans)
