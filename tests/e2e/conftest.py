@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ from include.settings import PROJECT_ROOT, Settings
 from include.windows import Window, spans
 
 DAG_ID = "sales_replication"
+MAIL_PORT_VARIABLE = "TEST_MAIL_PORT"
 MONTHS = 3
 SCALE = 0.0003
 
@@ -172,5 +177,19 @@ class _Embedded(Embedded):
 
     @property
     def airflow(self) -> LocalAirflow:
-        settings = {"RETAIL_SYNC_RETRY_DELAY": "1", "RETAIL_SYNC_LOCK_WAIT": "60"}
+        settings = {"RETAIL_SYNC_RETRY_DELAY": "1", "RETAIL_SYNC_LOCK_WAIT": "60", **self._mail()}
         return LocalAirflow(self.local_dir / "airflow", self.postgres, self.local_dir, settings)
+
+    @cache  # noqa: B019 (there is one for all tests)
+    def _mail(self) -> dict[str, str]:
+        """Messages go to a port of this machine, where a test may listen."""
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = {"conn_type": "smtp", "host": "127.0.0.1", "port": port}
+        extra = {"from_email": "sync@example.com", "disable_ssl": True, "disable_tls": True}
+        return {
+            MAIL_PORT_VARIABLE: str(port),
+            "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps({**server, "extra": extra}),
+            "RETAIL_SYNC_NOTIFY": "team@example.com",
+        }
