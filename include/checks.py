@@ -16,6 +16,7 @@ from include import catalog, locks, migrations
 from include.connections import Connection, Kind, embedded_environment, find
 from include.engines.factory import source_of, warehouse_of
 from include.errors import RetailSyncError
+from include.orders_sync.adoption import differences
 from include.settings import Settings
 
 _AIRFLOW_TIMEOUT_SECONDS = 60
@@ -104,7 +105,15 @@ def _control(settings: Settings) -> list[Finding]:
     connection = find(settings.control_connection, settings.local_dir)
     with locks.hold(connection, [locks.Name(locks.LockSpace.WINDOW, "check")], holder="retail-sync check", wait=10):
         found = f"{connection}: advisory locks work"
-    return [Finding(connection.id, True, found), _migrated("control", connection)]
+    migrated = _migrated("control", connection)
+    findings = [Finding(connection.id, True, found), migrated]
+    return findings + (_orders_sync(connection) if migrated.ok else [])
+
+
+def _orders_sync(connection: Connection) -> list[Finding]:
+    what = f"{connection.id}: tables"
+    found = [Finding(what, not item.breaks, item.text, item.remedy) for item in differences(connection)]
+    return found or [Finding(what, True, "as they should be")]
 
 
 def _migrated(target: migrations.Target, connection: Connection) -> Finding:

@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from include import catalog, checks, migrations
 from include.cli import common
 from include.connections import Connection
+from include.orders_sync.adoption import differences
 from include.replication import progress
 from include.replication.verify import Verify, compare
 from include.windows import spans
@@ -97,3 +98,6 @@ def migrate(
         else:
             done = migrations.migrate(target, connection)
             common.console.print(f"{connection}: at {done.current}")
+            if target == "control":
+                for difference in differences(connection):
+                    common.console.print(escape(str(difference)), soft_wrap=True)

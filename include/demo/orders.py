@@ -187,10 +187,8 @@ def _coverage(session: psycopg.Connection[Any], crm: DemoCrm, code: str, window:
     orders = crm.rows(pipeline.orders, code, window)
     payments = crm.rows(pipeline.sales, code, window) if pipeline.sales else []
     amount = "total_invoice_value" if pipeline.sales is None else "net_amount"
-    rows, net = _sum(session, "SELECT count(*), sum(net_amount) FROM public.orders WHERE store_code = %s", code)
-    paid_rows, paid = _sum(
-        session, "SELECT count(*), sum(payment_received) FROM public.sales WHERE store_code = %s", code
-    )
+    rows, net = _sum(session, "SELECT count(*), sum(net_amount) FROM public.orders", code)
+    paid_rows, paid = _sum(session, "SELECT count(*), sum(payment_received) FROM public.sales", code)
     return Coverage(
         store=code,
         pipeline=pipeline.code,
@@ -240,11 +238,11 @@ def _tell(session: psycopg.Connection[Any], run_id: str, console: Console) -> No
 
 
 def _show(stores: list[Coverage], console: Console) -> None:
-    right = ("days", "missing", "orders", "in reports", "payments", "in reports")
+    right = ("days", "missing", "orders", "at CRM", "payments", "at CRM")
     grid = Grid(
-        *("store", "pipeline", "from", "to"),
-        *(Column(name, justify="right") for name in right),
-        Column("sums"),
+        *(Column(name, no_wrap=True) for name in ("store", "CRM", "since")),
+        *(Column(name, justify="right", no_wrap=True) for name in right),
+        Column("sums", no_wrap=True),
         title="coverage of each store",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -254,5 +252,6 @@ def _show(stores: list[Coverage], console: Console) -> None:
         figures = (store.days, store.days_missing, store.orders, store.orders_of_reports)
         paid = (store.payments, store.payments_of_reports)
         sums = "equal" if store.equal else "[red]DIFFERENT[/]"
-        grid.add_row(store.store, store.pipeline, store.first, store.last, *(f"{n:,}" for n in (*figures, *paid)), sums)
+        crm = _STORES[store.store].value
+        grid.add_row(store.store, crm, store.first, *(f"{n:,}" for n in (*figures, *paid)), sums)
     console.print(grid)
