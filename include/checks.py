@@ -17,6 +17,7 @@ from include.connections import Connection, Kind, embedded_environment, find
 from include.engines.factory import source_of, warehouse_of
 from include.errors import RetailSyncError
 from include.orders_sync.adoption import differences
+from include.orders_sync.pipelines import PIPELINES
 from include.settings import Settings
 
 _AIRFLOW_TIMEOUT_SECONDS = 60
@@ -37,12 +38,12 @@ class Finding:
 
 
 def check_all(settings: Settings) -> list[Finding]:
-    """Look at source, warehouse, control database and Airflow's pool; raises nothing for what is amiss."""
+    """Look at source, warehouse, control database and Airflow's pools; raises nothing for what is amiss."""
     looks: dict[str, Callable[[Settings], list[Finding]]] = {
         settings.source_connection: _source,
         settings.warehouse_connection: _warehouse,
         settings.control_connection: _control,
-        f"pool {settings.source_pool}": _pool,
+        "pools": _pools,
     }
     findings = []
     for what, look in looks.items():
@@ -124,34 +125,31 @@ def _migrated(target: migrations.Target, connection: Connection) -> Finding:
     )
 
 
-def _pool(settings: Settings) -> list[Finding]:
-    """Ask the airflow command, since the pool is Airflow's: a task in a missing pool waits for ever."""
-    what = f"pool {settings.source_pool}"
+def _pools(settings: Settings) -> list[Finding]:
+    """Ask the airflow command, since pools are Airflow's: a task in a missing one waits for ever."""
+    names = [settings.source_pool, *(pipeline.connection for pipeline in PIPELINES.values())]
     beside = Path(sys.executable).with_name("airflow")
     airflow = str(beside) if beside.exists() else shutil.which("airflow")
     if airflow is None:
-        return [Finding(what, True, "not looked at: no airflow command here")]
+        return [Finding("pools", True, "not looked at: no airflow command here")]
     environment = {**os.environ, **embedded_environment(settings.local_dir)}
     try:
         done = subprocess.run(  # noqa: S603
             [airflow, "pools", "list", "--output", "json"],
-            *(),
             capture_output=True,
             text=True,
             timeout=_AIRFLOW_TIMEOUT_SECONDS,
             env=environment,
             check=False,
         )
-        pools = {pool["pool"]: pool for pool in json.loads(done.stdout[done.stdout.index("[") :])}
+        pools = {pool["pool"]: pool["slots"] for pool in json.loads(done.stdout[done.stdout.index("[") :])}
     except (subprocess.TimeoutExpired, ValueError):
-        return [Finding(what, False, "airflow did not list its pools", "airflow db migrate, then check again")]
-    if settings.source_pool not in pools:
-        return [
-            Finding(
-                what,
-                False,
-                "missing: tasks would wait for ever",
-                f"airflow pools set {settings.source_pool} 2 'reads of the source'",
-            )
-        ]
-    return [Finding(what, True, f"{pools[settings.source_pool]['slots']} slots")]
+        return [Finding("pools", False, "airflow did not list them", "airflow db migrate, then check again")]
+    return [_of_pool(name, pools.get(name)) for name in names]
+
+
+def _of_pool(name: str, slots: str | None) -> Finding:
+    if slots is None:
+        remedy = f"airflow pools set {name} 2 'what is read there at once'"
+        return Finding(f"pool {name}", False, "missing: tasks would wait for ever", remedy)
+    return Finding(f"pool {name}", True, f"{slots} slots")
