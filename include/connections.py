@@ -19,6 +19,7 @@ _KINDS: dict[str, Kind] = {
     "postgresql": "postgres",
     "mssql": "mssql",
 }
+_TEXTS = ("conn_type", "host", "schema", "login", "password")
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,17 @@ def find(id: str, local_dir: Path) -> Connection:
 
     :raises NotConfigured: if neither has it, or it cannot be read.
     """
-    variable = f"AIRFLOW_CONN_{id.upper()}"
-    if text := os.environ.get(variable) or embedded_environment(local_dir).get(variable):
+    if text := text_of(id, local_dir):
         return parse(id, text)
     raise NotConfigured(
-        f"connection {id!r} is not set: export {variable} (see .env.example), "
+        f"connection {id!r} is not set: export {_variable(id)} (see .env.example), "
         "or start the embedded default with `make demo`"
     )
+
+
+def text_of(id: str, local_dir: Path) -> str | None:
+    """Return the text of a connection from the environment, else from the embedded default."""
+    return os.environ.get(_variable(id)) or embedded_environment(local_dir).get(_variable(id)) or None
 
 
 def embedded_environment(local_dir: Path) -> dict[str, str]:
@@ -96,40 +101,16 @@ def parse(id: str, text: str) -> Connection:
 
     :raises NotConfigured: naming the connection, never quoting its text.
     """
-    try:
-        return _from_json(id, text) if text.lstrip().startswith("{") else _from_uri(id, text)
-    except (ValueError, AttributeError, TypeError):
-        raise NotConfigured(f"connection {id!r}: neither an Airflow connection URI nor JSON") from None
-
-
-def _from_json(id: str, text: str) -> Connection:
-    parts = json.loads(text)
-    extra = parts.get("extra") or {}
+    parts = parts_of(id, text)
     return Connection.of(
         id,
-        kind=parts.get("conn_type", ""),
-        host=parts.get("host"),
-        port=parts.get("port"),
-        database=parts.get("schema"),
-        login=parts.get("login"),
-        password=parts.get("password"),
-        extra=json.loads(extra) if isinstance(extra, str) else extra,
-    )
-
-
-def _from_uri(id: str, text: str) -> Connection:
-    uri = urlsplit(text)
-    query = dict(parse_qsl(uri.query, keep_blank_values=True))
-    extra = json.loads(query["__extra__"]) if "__extra__" in query else query
-    return Connection.of(
-        id,
-        kind=uri.scheme,
-        host=unquote(uri.hostname or ""),
-        port=uri.port,
-        database=unquote(uri.path.lstrip("/")),
-        login=unquote(uri.username or ""),
-        password=unquote(uri.password or ""),
-        extra=extra,
+        kind=parts["conn_type"],
+        host=parts["host"],
+        port=parts["port"],
+        database=parts["schema"],
+        login=parts["login"],
+        password=parts["password"],
+        extra=parts["extra"],
     )
 
 
@@ -139,10 +120,53 @@ def secret_of(id: str, local_dir: Path) -> bytes | None:
 
     :raises NotConfigured: if the connection cannot be read.
     """
-    variable = f"AIRFLOW_CONN_{id.upper()}"
-    text = os.environ.get(variable) or embedded_environment(local_dir).get(variable) or ""
+    text = text_of(id, local_dir)
+    password = parts_of(id, text)["password"] if text else None
+    return password.encode() if password else None
+
+
+def parts_of(id: str, text: str) -> dict[str, Any]:
+    """
+    Read what a connection of any type says: conn_type, host, port, schema, login, password and extra.
+
+    :raises NotConfigured: naming the connection, never quoting its text.
+    """
     try:
-        password = json.loads(text).get("password") if text.lstrip().startswith("{") else urlsplit(text).password
-        return unquote(password).encode() if password else None
+        parts = _from_json(text) if text.lstrip().startswith("{") else _from_uri(text)
+        texts = all(isinstance(parts[name], str | None) for name in _TEXTS)
+        if texts and isinstance(parts["extra"], dict):
+            return {**parts, "port": int(parts["port"]) if parts["port"] else None}
     except (ValueError, AttributeError, TypeError):
-        raise NotConfigured(f"connection {id!r}: neither an Airflow connection URI nor JSON") from None
+        pass
+    raise NotConfigured(f"connection {id!r}: neither an Airflow connection URI nor JSON") from None
+
+
+def _from_json(text: str) -> dict[str, Any]:
+    parts = json.loads(text)
+    extra = parts.get("extra") or {}
+    return {
+        **{name: parts.get(name) for name in ("host", "port", "schema", "login", "password")},
+        "conn_type": parts.get("conn_type") or "",
+        "extra": json.loads(extra) if isinstance(extra, str) else extra,
+    }
+
+
+def _from_uri(text: str) -> dict[str, Any]:
+    conn_type, _, rest = text.partition("://")
+    # Airflow writes a host that has its own protocol as http://https://login@host
+    protocol = rest.partition("://")[0] + "://" if "://" in rest.partition("?")[0] else ""
+    uri = urlsplit(rest if protocol else text)
+    query = dict(parse_qsl(uri.query, keep_blank_values=True))
+    return {
+        "conn_type": conn_type.lower(),
+        "host": protocol + unquote(uri.hostname or ""),
+        "port": uri.port,
+        "schema": unquote(uri.path.lstrip("/")),
+        "login": unquote(uri.username or ""),
+        "password": unquote(uri.password or ""),
+        "extra": json.loads(query["__extra__"]) if "__extra__" in query else query,
+    }
+
+
+def _variable(id: str) -> str:
+    return f"AIRFLOW_CONN_{id.upper()}"

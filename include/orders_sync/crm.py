@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from include.connections import embedded_environment
+from include.connections import parts_of, text_of
 from include.errors import NotConfigured
 from include.orders_sync.pipelines import Pipeline
 
@@ -103,8 +101,7 @@ def lookup_environment(local_dir: Path) -> Lookup:
     """Return a look-up in ``AIRFLOW_CONN_<ID>`` of the environment, else of the embedded default."""
 
     def lookup(id: str) -> CrmConnection | None:
-        variable = f"AIRFLOW_CONN_{id.upper()}"
-        text = os.environ.get(variable) or embedded_environment(local_dir).get(variable)
+        text = text_of(id, local_dir)
         return parse_crm(id, text) if text else None
 
     return lookup
@@ -116,10 +113,7 @@ def parse_crm(id: str, text: str) -> CrmConnection:
 
     :raises NotConfigured: naming the connection, never quoting its text.
     """
-    try:
-        return _from_json(id, text) if text.lstrip().startswith("{") else _from_uri(id, text)
-    except (ValueError, AttributeError, TypeError):
-        raise NotConfigured(f"connection {id!r}: neither an Airflow connection URI nor JSON") from None
+    return CrmConnection.of(id, **parts_of(id, text))
 
 
 def feed_of(connection: CrmConnection, zone: ZoneInfo) -> Feed:
@@ -159,36 +153,3 @@ def _warn_of_open_password(connection: CrmConnection) -> None:
     url = connection.base_url
     if url.startswith("http://") and not is_loopback(url):
         log.warning("connection %r: plain http sends the password for all to read; use https", connection.id)
-
-
-def _from_json(id: str, text: str) -> CrmConnection:
-    parts = json.loads(text)
-    extra = parts.get("extra") or {}
-    return CrmConnection.of(
-        id,
-        conn_type=str(parts.get("conn_type") or ""),
-        host=parts.get("host"),
-        port=parts.get("port"),
-        schema=parts.get("schema"),
-        login=parts.get("login"),
-        password=parts.get("password"),
-        extra=json.loads(extra) if isinstance(extra, str) else extra,
-    )
-
-
-def _from_uri(id: str, text: str) -> CrmConnection:
-    conn_type, _, rest = text.partition("://")
-    # Airflow writes a host that has its own protocol as http://https://login@host
-    protocol = rest.partition("://")[0] + "://" if "://" in rest.partition("?")[0] else ""
-    uri = urlsplit(rest if protocol else text)
-    query = dict(parse_qsl(uri.query, keep_blank_values=True))
-    return CrmConnection.of(
-        id,
-        conn_type=conn_type.lower(),
-        host=protocol + unquote(uri.hostname or ""),
-        port=uri.port,
-        schema=unquote(uri.path.lstrip("/")),
-        login=unquote(uri.username or ""),
-        password=unquote(uri.password or ""),
-        extra=json.loads(query["__extra__"]) if "__extra__" in query else query,
-    )
