@@ -261,9 +261,7 @@ def test_dropped_rows_are_kept_once_with_reason_and_hash(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("gone", "left"), [("1", "2"), ("2", "1")])
-def test_a_payment_that_was_taken_back_is_gone_and_the_other_is_there_once(
-    desk: Desk, gone: str, left: str
-) -> None:
+def test_a_payment_that_was_taken_back_is_gone_and_the_other_is_there_once(desk: Desk, gone: str, left: str) -> None:
     desk.load(TD_SALES, [payment(Payment_Received=gone), payment(Payment_Received=left)])
     assert desk.load(TD_SALES, [payment(Payment_Received=left)]).updated > 0
     assert desk.rows("sales", "payment_no", "payment_received") == [(1, Decimal(left))]
