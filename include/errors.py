@@ -9,6 +9,8 @@ RetailSyncError
 │   ├── LockHeld            another run works on the same thing
 │   ├── SourceChanged       source and copy differ, the window has to be read again
 │   ├── FeedUnavailable     a report was not to be had: timeouts, 429, 5xx, broken off
+│   │   └── Unanswered      a request may be answered when it is made again
+│   │       └── TimedOut    the answer did not come in time
 │   └── ReportChanged       the pages of a report do not fit together, it has to be read again
 └── PermanentError          a retry cannot help, somebody has to act
     ├── BadRequest          a parameter that makes no sense
@@ -56,6 +58,22 @@ class SourceChanged(TransientError):
 
 class FeedUnavailable(TransientError):
     """A CRM did not give a report: timeouts, 429, 5xx, a connection that broke."""
+
+
+class Unanswered(FeedUnavailable):
+    """
+    A request may be answered when it is made again.
+
+    :param after: seconds that the server asks to wait.
+    """
+
+    def __init__(self, message: str, after: float | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class TimedOut(Unanswered):
+    """The answer did not come in time: it may if less is asked for."""
 
 
 class ReportChanged(TransientError):

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from include.errors import NotConfigured, RetailSyncError
+from include.errors import NotConfigured, RetailSyncError, TimedOut
 from include.orders_sync.feeds.base import Download
 from include.orders_sync.feeds.http import ApiSession
 from include.orders_sync.feeds.pages import Pages
-from include.orders_sync.feeds.retrying import TimedOut, until_answered, until_unchanged
+from include.orders_sync.feeds.retrying import until_answered, until_unchanged
 from include.orders_sync.pipelines import Store
 from include.orders_sync.reports import TD_ORDERS, TD_SALES, UC_GST, Report
 from include.windows import Window

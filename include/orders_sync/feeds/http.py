@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 
-from include.errors import AccessDenied, NotConfigured, ReportUnusable
+from include.errors import AccessDenied, NotConfigured, ReportUnusable, TimedOut, Unanswered
 from include.orders_sync.crm import is_loopback
-from include.orders_sync.feeds.retrying import TimedOut, Unanswered, retry_after
+from include.orders_sync.feeds.retrying import retry_after
 
 _TIMEOUTS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}
 _PASSING = {HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}

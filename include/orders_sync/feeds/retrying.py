@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from include.errors import FeedUnavailable, ReportChanged, TransientError
+from include.errors import ReportChanged, TransientError, Unanswered
 
 log = logging.getLogger(__name__)
 
@@ -17,22 +17,6 @@ log = logging.getLogger(__name__)
 LONGEST_PAUSE, LONGEST_RETRY_AFTER = 60.0, 120.0
 #: How often a report is read again whose pages do not fit together.
 REREADS = 3
-
-
-class Unanswered(FeedUnavailable):
-    """
-    A request that may be answered when it is made again.
-
-    :param after: seconds that the server asks to wait.
-    """
-
-    def __init__(self, message: str, after: float | None = None) -> None:
-        super().__init__(message)
-        self.after = after
-
-
-class TimedOut(Unanswered):
-    """The answer did not come in time: it may if less is asked for."""
 
 
 def until_answered(attempts: int, pause: float, give_up: Callable[[BaseException], bool]) -> Retrying:

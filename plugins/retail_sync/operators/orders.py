@@ -200,7 +200,8 @@ class SyncStoreOperator(OrdersOperator):
                 except RetailSyncError as error:
                     self.log.error("store %s: %s", code, error)  # noqa: TRY400 (it says all)
                     errors.append(error)
-        self._raise(errors, context)
+        with permanent_errors_fail():
+            self._raise(errors, context)
         return done
 
     def _sync(self, context: Context, run: SyncRun, code: str) -> list[str]:
