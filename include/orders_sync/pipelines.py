@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
@@ -65,7 +65,6 @@ class Store:
     sync_group: SyncGroup
     cost_center: str | None
     start_date: date | None
-    config: dict[str, object] = field(default_factory=dict, hash=False)
 
     @property
     def pipeline(self) -> Pipeline:
