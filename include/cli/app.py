@@ -38,6 +38,7 @@ app.command("add-table")(catalog.add_table)
 app.command("demo")(embedded.demo)
 app.command("demo-orders")(embedded.demo_orders)
 app.command("bench")(embedded.bench)
+app.command("bench-orders")(embedded.bench_orders)
 app.add_typer(embedded.app, name="embedded")
 
 

@@ -60,6 +60,16 @@ def bench(
     run_bench(common.settings(), common.console, rows, rounds)
 
 
+def bench_orders(
+    stores: Annotated[int, typer.Option(min=1, max=9999, help="Stores that have windows to catch up.")] = 50,
+    windows: Annotated[int, typer.Option(min=1, help="Windows of each store.")] = 12,
+) -> None:
+    """Let the orders profiler catch up with many stores under a real scheduler, and take the time."""
+    from include.demo.bench_orders import run_orders_bench
+
+    run_orders_bench(common.settings(), common.console, stores, windows)
+
+
 @app.command()
 def start(
     airflow: Annotated[bool, typer.Option(help="Start Airflow too, not only the databases.")] = True,

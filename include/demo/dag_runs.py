@@ -13,11 +13,21 @@ from include.demo.airflow import LocalAirflow
 from include.errors import PermanentError
 
 _POLL_SECONDS = 1.0
-_TIMEOUT_SECONDS = 900
+_TIMEOUT_SECONDS = 900.0
+
+
+def due_before(now: datetime) -> datetime:
+    """Return when the orders profiler, which runs every two hours, became due last."""
+    return now.replace(hour=now.hour - now.hour % 2, minute=0, second=0, microsecond=0)
 
 
 def run_dag(
-    airflow: LocalAirflow, dag_id: str, conf: Mapping[str, Any], due: datetime, watch: Callable[[str], None]
+    airflow: LocalAirflow,
+    dag_id: str,
+    conf: Mapping[str, Any],
+    due: datetime,
+    watch: Callable[[str], None],
+    timeout: float = _TIMEOUT_SECONDS,
 ) -> str:
     """
     Trigger a DAG in the place of the scheduled run that just became due, and wait for its end.
@@ -26,6 +36,7 @@ def run_dag(
 
     :param due: the logical date of that scheduled run.
     :param watch: called with the run's id again and again, and once when it has ended.
+    :param timeout: seconds that the run may take.
     :raises PermanentError: if the run failed.
     """
     airflow.pause(dag_id, True)
@@ -36,7 +47,7 @@ def run_dag(
             raise
         run_id = airflow.trigger(dag_id, conf)
     airflow.pause(dag_id, False)
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    deadline = time.monotonic() + timeout
     while (state := airflow.run_state(dag_id, run_id)) in ("queued", "running"):
         watch(run_id)
         if time.monotonic() > deadline:

@@ -28,7 +28,7 @@ from rich.table import Table as Grid
 
 from include.connections import parse
 from include.demo.crm import DemoCrm
-from include.demo.dag_runs import run_dag
+from include.demo.dag_runs import due_before, run_dag
 from include.demo.embedded import Embedded
 from include.demo.postgres import CONTROL
 from include.engines.postgres.connect import connect
@@ -113,7 +113,7 @@ def run_orders_demo(settings: Settings, console: Console) -> OrdersResult:
     embedded.crm.start(_SEED, list(_STORES), since)
     crm = DemoCrm(_SEED, stores=list(_STORES), since=since)
     with connect(parse(CONTROL, embedded.postgres.uri(CONTROL)), "retail-sync demo", autocommit=True) as session:
-        _begin_anew(session, since)
+        begin_anew(session, _STORES, since)
         console.print("[bold]2/5[/] python -m include orders-sync-profiler, killed in its middle")
         done = _run_and_kill(session, embedded.airflow.environment())
         console.print(f"      {done} windows were done, {_count(session, 'running')} under way")
@@ -139,13 +139,14 @@ def _months_before(today: date) -> date:
     return date(months // 12, months % 12 + 1, 1)
 
 
-def _begin_anew(session: psycopg.Connection[Any], since: date) -> None:
+def begin_anew(session: psycopg.Connection[Any], stores: Mapping[str, SyncGroup], since: date) -> None:
+    """Forget every order and run, and let there be these stores, by code, which opened on ``since``."""
     session.execute(f"TRUNCATE {', '.join(f'public.{name}' for name in _TABLES)}".encode())
-    for number, (code, group) in enumerate(_STORES.items(), 1):
+    for number, (code, group) in enumerate(stores.items(), 1):
         session.execute(
             "INSERT INTO public.store_master (store_code, store_name, sync_group, start_date, cost_center)"
             " VALUES (%s, %s, %s, %s, %s)",
-            (code, f"Store {number}", group.value, since, f"CC{number:02}"),
+            (code, f"Store {number}", group.value, since, f"CC{number:04}"),
         )
 
 
@@ -167,8 +168,7 @@ def _run_and_kill(session: psycopg.Connection[Any], environment: Mapping[str, st
 
 def _profile(embedded: Embedded, conf: Mapping[str, Any]) -> str:
     """Run the DAG and return the run's id in our tables."""
-    now = datetime.now(Settings().pipeline_zone)
-    due = now.replace(hour=now.hour - now.hour % 2, minute=0, second=0, microsecond=0)
+    due = due_before(datetime.now(Settings().pipeline_zone))
     return run_id_of(_DAG, run_dag(embedded.airflow, _DAG, conf, due, lambda _: None))
 
 
