@@ -9,8 +9,9 @@ missing or due, and pulls them from the store's CRM.
    store one after another, oldest first, under the store's lock. The pools `crm_td` and `crm_uc` cap each CRM.
 3. **close** records what became of each window, and fails the run if one failed.
 
-A window that failed stops the later ones of its store in this run, but not the one of today; the next run
-plans again what is missing. Another try, or a clear, goes on where the log says. By hand the same, with
+A window that failed stops the later ones of its store in this run, but not the one of today unless it holds days
+of an earlier success; the next run plans again what is missing. A store that another run holds is skipped. Another
+try, or a clear, of a store goes on where the log says; a clear from `open` plans anew. By hand the same, with
 `sync_group`, `store_code`, `window_days`, `overlap_days`, `max_workers`, `force` (every day from the store's
 start) and `run_env`.
 """

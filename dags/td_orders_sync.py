@@ -7,7 +7,8 @@ missing by itself, also after this run.
 
 `orders_only` or `sales_only` pull one of the two reports; a day counts as done when both were.
 
-A task a store runs its windows one after another under the store's lock; `close` records the run.
+A task a store runs its windows one after another under the store's lock, and fails if another run holds that to
+the last try; `close` records the run, and fails it if a window failed.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ with DAG(
     stores = SyncStoreOperator.partial(
         task_id="store",
         pipeline=TD.code,
+        by_hand=True,
         pool=TD.connection,
         max_active_tis_per_dagrun=settings.crm_max_workers,
         map_index_template="{{ task.title }}",

@@ -5,7 +5,8 @@ Pulls the GST report of UC stores for days that you name: `from_date` to `to_dat
 last 90 days up to `to_date`, or today. Nobody needs it for the nightly work: `orders_sync_profiler` finds what is
 missing by itself, also after this run.
 
-A task a store runs its windows one after another under the store's lock; `close` records the run.
+A task a store runs its windows one after another under the store's lock, and fails if another run holds that to
+the last try; `close` records the run, and fails it if a window failed.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ with DAG(
     stores = SyncStoreOperator.partial(
         task_id="store",
         pipeline=UC.code,
+        by_hand=True,
         pool=UC.connection,
         max_active_tis_per_dagrun=settings.crm_max_workers,
         map_index_template="{{ task.title }}",

@@ -41,6 +41,8 @@ _HOLDER = """
       AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 """
 _NOBODY = "a run that just ended"
+#: How long whoever wants any of several locks waits before it tries them again.
+_PAUSE_SECONDS = 0.5
 
 
 class LockSpace(IntEnum):
@@ -54,6 +56,10 @@ class LockSpace(IntEnum):
     """A place among the stores that a run may sync at once."""
     RUN = 7203
     """A run of the command line that is alive."""
+    REPLICATION = 7301
+    """A followed database: who pins, swaps or applies."""
+    REPLICATED_TABLE = 7302
+    """A table of a followed database that is copied."""
 
 
 @dataclass(frozen=True, order=True)
@@ -117,6 +123,28 @@ def hold(control: Connection, names: Sequence[Name], *, holder: str, wait: float
         _release(session)
 
 
+@contextmanager
+def hold_any(control: Connection, names: Sequence[Name], *, holder: str, wait: float) -> Iterator[Lock]:
+    """
+    Hold one of several locks, the first in their order that is free, while the block runs.
+
+    Whoever waits stands in no queue: it tries all of them now and then.
+
+    :param wait: seconds to wait for one to be free.
+    :raises LockHeld: naming who holds them, when the time is up.
+    """
+    from include.engines.postgres.connect import connect
+    from include.engines.postgres.errors import translated
+
+    session = connect(control, holder, autocommit=True)
+    try:
+        with translated(f"taking a lock of {', '.join(lock.name for lock in names)}"):
+            lock = _take_any(session, names, time.monotonic() + wait)
+        yield Lock(session, [lock.name])
+    finally:
+        _release(session)
+
+
 def holder_of(session: psycopg.Connection[Any], name: Name) -> str | None:
     """Return who holds a lock, None where nobody does."""
     return _holder(session, name.key)
@@ -146,8 +174,7 @@ def _take(session: psycopg.Connection[Any], lock: Name, deadline: float) -> None
     from include.engines.postgres.errors import translated
 
     with translated(f"taking the lock of {lock.name}"):
-        row = session.execute(_TAKE[lock.shared], lock.key).fetchone()
-        if row is not None and row[0]:
+        if _took(session, lock):
             return
         holder = _holder(session, lock.key) or _NOBODY
         left = deadline - time.monotonic()
@@ -163,6 +190,24 @@ def _take(session: psycopg.Connection[Any], lock: Name, deadline: float) -> None
             else:
                 return
     raise LockHeld(f"{lock.name} is locked by {holder}; it is tried again later")
+
+
+def _take_any(session: psycopg.Connection[Any], names: Sequence[Name], deadline: float) -> Name:
+    while True:
+        for lock in names:
+            if _took(session, lock):
+                return lock
+        left = deadline - time.monotonic()
+        if left <= 0:
+            held = "; ".join(f"{lock.name} is locked by {_holder(session, lock.key) or _NOBODY}" for lock in names)
+            raise LockHeld(f"{held}; it is tried again later")
+        time.sleep(min(_PAUSE_SECONDS, left))
+
+
+def _took(session: psycopg.Connection[Any], lock: Name) -> bool:
+    """Take a lock if it is free."""
+    row = session.execute(_TAKE[lock.shared], lock.key).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _holder(session: psycopg.Connection[Any], key: tuple[int, int]) -> str | None:

@@ -50,7 +50,7 @@ def orders_sync_profiler(
     run_env: RunEnv = None,
     verbose: Verbose = False,
 ) -> None:
-    """Sync of every store the days that are missing or due. Exit code 1 if a window failed."""
+    """Sync of every store the days that are missing or due. Exit code 1 if a window failed or lacks its sales."""
     config = _begin(verbose)
     params = {
         "sync_group": sync_group,
@@ -75,7 +75,7 @@ def td_orders_sync(
     run_env: RunEnv = None,
     verbose: Verbose = False,
 ) -> None:
-    """Sync orders and sales of TD stores for days that you name."""
+    """Sync orders and sales of TD stores for days that you name. Exit code 1 if not all of it was done."""
     values = {
         "store_codes": store_code,
         "from_date": from_date,
@@ -94,7 +94,7 @@ def uc_orders_sync(
     run_env: RunEnv = None,
     verbose: Verbose = False,
 ) -> None:
-    """Sync the GST report of UC stores for days that you name."""
+    """Sync the GST report of UC stores for days that you name. Exit code 1 if not all of it was done."""
     values = {"store_codes": store_code, "from_date": from_date, "to_date": to_date, "run_env": run_env}
     _sync(UC, values, verbose)
 
@@ -189,5 +189,5 @@ def _say(result: Result) -> None:
 def _tell(summary: Summary) -> None:
     common.console.print(f"run {summary.run_id}: {summary.status}")
     common.console.print(summary.text, markup=False, soft_wrap=True)
-    if summary.status == "failed":
+    if summary.status != "success":
         raise typer.Exit(_FAILED)

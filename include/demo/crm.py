@@ -129,9 +129,12 @@ class DemoCrm:
                 self.add_late(store, window.start)
             rows = self.rows(report, store, window)
             shown = number - 1 if faults.spoils(number, faults.repeat) else number
-            data = rows[(shown - 1) * size : shown * size]
+            back = int(faults.spoils(number, faults.overlap))
+            data = rows[(shown - 1) * size - back : shown * size - back]
             if faults.spoils(number, faults.stop, also_later=True):
                 data = []
+            if data and faults.spoils(number, faults.edit):
+                data[0] = {**data[0], [*data[0]][-1]: "1"}
             self._answers += 1
         if len(data) > 1:
             data.insert(len(data) // 2, total_of(report, data))
@@ -139,7 +142,8 @@ class DemoCrm:
             data.append(total_of(report, rows))
         first, last = faults.window or (params["startDate"], params["endDate"])
         total = {} if faults.no_total else {"total": len(rows) + faults.wrong_total}
-        return {"startDate": first, "endDate": last, "page": number, "pageSize": size, **total, "data": data}
+        told = params["pageSize"] if faults.hide_size else size
+        return {"startDate": first, "endDate": last, "page": number, "pageSize": told, **total, "data": data}
 
     def note(self, path: str, params: Mapping[str, str]) -> None:
         """Keep a request."""

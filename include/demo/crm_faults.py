@@ -17,13 +17,15 @@ class Faults:
     :param expired: for so many questions the token has expired.
     :param refuse_logins: no login is right.
     :param window: the first and last day that answers say they are of.
-    :param page_size: no page has more rows, and answers say so.
+    :param page_size: no page has more rows, and answers say so unless ``hide_size``.
     :param no_total: answers do not say how many rows there are.
     :param wrong_total: answers announce so many rows more.
     :param repeat: this page holds the rows of the one before it.
+    :param overlap: this page begins with the last row of the one before it, and lacks its own last one.
     :param stop: this page and those after it are empty.
     :param change: before this page is answered, an order is added to the report.
-    :param times: how many answers repeat, stop or change; None is all of them.
+    :param edit: the first row of this page differs from what the report has.
+    :param times: how many answers repeat, overlap, stop, change or edit; None is all of them.
     """
 
     delay: float = 0.0
@@ -36,11 +38,14 @@ class Faults:
     refuse_logins: bool = False
     window: tuple[str, str] | None = None
     page_size: int | None = None
+    hide_size: bool = False
     no_total: bool = False
     wrong_total: int = 0
     repeat: int | None = None
+    overlap: int | None = None
     stop: int | None = None
     change: int | None = None
+    edit: int | None = None
     times: int | None = None
 
     def take(self, counted: str) -> bool:

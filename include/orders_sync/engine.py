@@ -11,15 +11,20 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
+import psycopg
+from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
+from include.engines.postgres.connect import connect
 from include.engines.postgres.errors import translated
 from include.errors import LockHeld, RetailSyncError, TransientError
 from include.locks import LockSpace, Name, hold
-from include.orders_sync import runs
+from include.orders_sync import closing, runs
 from include.orders_sync.pipelines import Pipeline, Store
+from include.orders_sync.planner import Planned
 from include.orders_sync.plans import Plans, plans_of
 from include.orders_sync.request import ProfileRequest, SyncRequest
 from include.orders_sync.runs import COMMAND, Head
@@ -27,15 +32,26 @@ from include.orders_sync.stores import due_stores, named_stores
 from include.orders_sync.summary import Summary
 from include.orders_sync.sync import Result, SyncRun, sync_store
 
-if TYPE_CHECKING:
-    import psycopg
-
 log = logging.getLogger(__name__)
 
-#: The windows of all pipelines.
-AllPlans = Mapping[Pipeline, Plans]
 #: Hears of each window as it ends.
 Told = Callable[[Result], None]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """
+    What a run has to do.
+
+    :param plans: the windows of all pipelines.
+    :param planned_at: the server's time before they were planned.
+    """
+
+    stores: Sequence[Store]
+    plans: Mapping[Pipeline, Plans]
+    planned_at: datetime
+    max_workers: int
+    by_hand: bool
 
 
 def profile(run: SyncRun, name: str, request: ProfileRequest, params: Mapping[str, Any], told: Told) -> Summary:
@@ -48,24 +64,24 @@ def profile(run: SyncRun, name: str, request: ProfileRequest, params: Mapping[st
     """
     with _session(run) as session:
         stores = due_stores(session, request.groups, request.store_code)
-        runs.open_run(session, _head(run, name, params))
+        planned_at = _open(session, run, name, params)
         plans = plans_of(session, stores, request, run.today)
-        return _work_off(run, session, stores, plans, request.max_workers, told)
+        return _work_off(run, session, _Work(stores, plans, planned_at, request.max_workers, by_hand=False), told)
 
 
 def sync(
     run: SyncRun, pipeline: Pipeline, request: SyncRequest, params: Mapping[str, Any], max_workers: int, told: Told
 ) -> Summary:
     """
-    Pull named windows of named stores.
+    Pull named windows of named stores; those of a store that another run holds count as failed.
 
     :raises BadRequest: for a store that is not known, or of another CRM; nothing is recorded then.
     """
     with _session(run) as session:
         stores = named_stores(session, pipeline, request.store_codes)
-        runs.open_run(session, _head(run, pipeline.code, params))
+        planned_at = _open(session, run, pipeline.code, params)
         plans = {pipeline: {store.code: request.windows for store in stores}}
-        return _work_off(run, session, stores, plans, max_workers, told)
+        return _work_off(run, session, _Work(stores, plans, planned_at, max_workers, by_hand=True), told)
 
 
 @contextmanager
@@ -77,57 +93,81 @@ def _session(run: SyncRun) -> Iterator[psycopg.Connection[Any]]:
         yield lock.session
 
 
-def _head(run: SyncRun, name: str, params: Mapping[str, Any]) -> Head:
-    return Head(name, run.id, run.run_env, run.today, COMMAND, params)
+def _open(session: psycopg.Connection[Any], run: SyncRun, name: str, params: Mapping[str, Any]) -> datetime:
+    """Record that the run has begun; returns the server's time."""
+    head = Head(name, run.id, run.run_env, run.today, COMMAND, run.settings.run_env, params)
+    closing.close_dead_runs(session, head)
+    runs.open_run(session, head)
+    return runs.server_time(session)
 
 
-def _work_off(
-    run: SyncRun,
-    session: psycopg.Connection[Any],
-    stores: Sequence[Store],
-    plans: AllPlans,
-    max_workers: int,
-    told: Told,
-) -> Summary:
+def _work_off(run: SyncRun, session: psycopg.Connection[Any], work: _Work, told: Told) -> Summary:
     """Run the planned windows, several stores at once, and close the run whatever happens."""
+    errors: dict[str, RetailSyncError] = {}
     try:
-        for pipeline, windows in plans.items():
-            runs.save_plan(session, run.id, pipeline.code, windows)
-        work = [store for store in stores if store.code in plans.get(store.pipeline, {})]
-        with ThreadPoolExecutor(max_workers=max_workers, thread_name_prefix="store") as pool:
-            errors = list(pool.map(lambda store: _sync_patiently(run, store, plans, told), work))
-        for store, error in zip(work, errors, strict=True):
-            if error:
-                runs.leave(session, run.id, store.code, left_as(error), str(error))
+        for pipeline, windows in work.plans.items():
+            runs.save_plan(session, run.id, pipeline.code, windows, work.planned_at)
+        stores = [store for store in work.stores if store.code in work.plans.get(store.pipeline, {})]
+        with ThreadPoolExecutor(max_workers=work.max_workers, thread_name_prefix="store") as pool:
+            ends = pool.map(
+                lambda store: _sync_patiently(run, store, work.plans[store.pipeline][store.code], told), stores
+            )
+            errors.update((store.code, error) for store, error in zip(stores, ends, strict=True) if error)
     finally:
-        summary = runs.close_run(session, run.control, run.id)
+        with _still_open(run, session) as living:
+            for code, error in errors.items():
+                runs.leave(living, run.id, code, left_as(error, by_hand=work.by_hand), str(error))
+            summary = closing.close_run(living, run.control, run.id)
     return summary
 
 
-def _sync_patiently(run: SyncRun, store: Store, plans: AllPlans, told: Told) -> RetailSyncError | None:
-    """Work on a store, again where that may help; returns what stopped it in the end."""
+@contextmanager
+def _still_open(run: SyncRun, session: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """
+    Return the run's session, or another one where it was lost: the stores have sessions of their own.
+
+    Another run may have taken this one for dead meanwhile; what is written now says how it ended.
+    """
+    try:
+        session.execute("SELECT 1")
+    except psycopg.OperationalError as error:
+        log.warning("run %s: its session was lost (%s), it is closed on another one", run.id, type(error).__name__)
+        with connect(run.control, run.holder, autocommit=True) as another:
+            yield another
+    else:
+        yield session
+
+
+def _sync_patiently(run: SyncRun, store: Store, planned: Sequence[Planned], told: Told) -> RetailSyncError | None:
+    """Work on a store, again where that may help; returns what kept the last attempt from its end."""
+    attempts = itertools.count(1)
+    raised: RetailSyncError | None = None
+
+    def work() -> RetailSyncError | None:
+        nonlocal raised
+        raised = None
+        try:
+            results = sync_store(run, store, planned, told)
+        except RetailSyncError as error:
+            log.warning("store %s, attempt %s: %s", store.code, next(attempts), error)
+            raised = error
+            return error
+        return next((result.error for result in results if result.status != "success"), None)
+
     policy = Retrying(
         retry=retry_if_result(lambda outcome: isinstance(outcome, TransientError)),
         stop=stop_after_attempt(run.settings.retries + 1),
         wait=wait_random_exponential(multiplier=1, max=run.settings.retry_delay),
+        retry_error_callback=lambda _: None,
     )
-    attempts = itertools.count(1)
-
-    def work() -> RetailSyncError | None:
-        try:
-            results = sync_store(run, store, plans[store.pipeline][store.code], told)
-        except RetailSyncError as error:
-            log.warning("store %s, attempt %s: %s", store.code, next(attempts), error)
-            return error
-        return next((result.error for result in results if result.status != "success"), None)
-
-    try:
-        return policy(work)
-    except RetryError as ended:
-        last: RetailSyncError | None = ended.last_attempt.result()
-        return last
+    policy(work)
+    return raised
 
 
-def left_as(error: RetailSyncError) -> str:
-    """Return what windows end as that an error kept from being begun: those of a locked store are another run's."""
-    return "skipped" if isinstance(error, LockHeld) else "failed"
+def left_as(error: RetailSyncError, *, by_hand: bool) -> str:
+    """
+    Return what windows end as that an error kept from being begun.
+
+    Those of a locked store are another run's, unless somebody asked for them by name.
+    """
+    return "skipped" if isinstance(error, LockHeld) and not by_hand else "failed"

@@ -18,6 +18,7 @@ import polars as pl
 from include.errors import ReportUnusable
 from include.orders_sync import clean, tables
 from include.orders_sync.dates import moment
+from include.orders_sync.feeds.frames import header_of
 from include.orders_sync.reports import Field, Kind, Report
 from include.windows import Window
 
@@ -67,10 +68,10 @@ def ingest(report: Report, rows: pl.DataFrame, zone: ZoneInfo, window: Window) -
     :param rows: a text column for each header of the report; blank is NULL.
     :param zone: the timezone of its dates.
     :param window: what was asked for; rows of other days are kept, with a warning.
-    :raises ReportUnusable: if it has rows, and none of them is of a day of the window.
+    :raises ReportUnusable: if it has dates, and none of them is a day of the window; rows without one tell nothing.
     """
     read = _read(report, rows, zone)
-    _assert_asked_for(report, read[report.date], window)
+    _assert_asked_for(report, read, window)
     keyed = read.filter(pl.col("reason").is_null())
     lost = read.filter(pl.col("reason").is_not_null())
     if report.target == "sales":
@@ -172,9 +173,9 @@ def _numbered(report: Report, keyed: pl.DataFrame) -> pl.DataFrame:
     return keyed.sort([*key, *_PAYMENT, *others, "remarks"]).with_columns(place.alias("payment_no"))
 
 
-def _assert_asked_for(report: Report, dates: pl.Series, window: Window) -> None:
-    inside = dates.dt.date().is_between(window.start, window.end, closed="left")
-    if len(dates) and not inside.any():
+def _assert_asked_for(report: Report, read: pl.DataFrame, window: Window) -> None:
+    inside = read[report.date].dt.date().is_between(window.start, window.end, closed="left")
+    if read[header_of(report, report.date)].count() and not inside.any():
         raise ReportUnusable(f"the report {report.code} holds no day of {window.name}: it is not the one asked for")
     if outside := inside.len() - inside.null_count() - inside.sum():
         log.warning("%s of %s: %d rows are of other days", report.code, window.name, outside)

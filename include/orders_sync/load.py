@@ -2,8 +2,8 @@
 Puts a report's rows in place: staging first, then the final table, by key.
 
 What is there already is changed only where it differs, so loading a report again changes
-nothing. Nothing is ever deleted from the final tables: where a report has fewer payments of one
-order and second than before, those with the higher numbers stay.
+nothing. What a report lacks is not deleted from the final tables, with one exception: where it
+has fewer payments of one order and second than before, those with the higher numbers are gone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 
 from include.engines.postgres.errors import translated
 from include.orders_sync.ingest import Dropped, Ingested
-from include.orders_sync.reports import Report
+from include.orders_sync.reports import Report, reported
 from include.windows import Window
 
 if TYPE_CHECKING:
@@ -29,13 +29,19 @@ if TYPE_CHECKING:
 #: Rows are taken in the order of their keys: two stores of one cost center cannot wait for each other.
 _UPSERT = sql.SQL("""
     INSERT INTO public.{target} AS present (run_id, store_code, cost_center, {key}, {columns})
-    SELECT run_id, store_code, cost_center, {key}, {columns} FROM public.{staging}
+    SELECT run_id, store_code, cost_center, {key}, {staged} FROM public.{staging}
     WHERE store_code = %s ORDER BY {key}
     ON CONFLICT (cost_center, {key}) DO UPDATE
     SET ({columns}, store_code, run_id) = ROW ({values}, excluded.store_code, excluded.run_id)
     WHERE (present.store_code, {present}) IS DISTINCT FROM (excluded.store_code, {values})
     RETURNING id, xmax = 0
 """)
+#: A status that a later step filled, or moved on, stays until the report says something new.
+_STATUS = sql.SQL("""
+    CASE WHEN excluded.{status} <> present.{reported} OR COALESCE(present.{reported}, present.{status}) IS NULL
+         THEN excluded.{status} ELSE present.{status} END
+""")
+_REPORTED = sql.SQL("COALESCE(excluded.{reported}, present.{reported})")
 #: Payments of one order and second are numbered: where the report has fewer than before, the last ones are gone.
 _WITHDRAWN = """
     DELETE FROM public.sales s
@@ -85,8 +91,8 @@ def load(
     Put a report in place, within the caller's transaction.
 
     ``run_id`` of a row is that of the last run that inserted or changed it. Of ``report.kept`` an
-    empty value leaves what is there. Where two stores of one cost center have the same order, the
-    last one wins.
+    empty value leaves what is there, of ``report.statuses`` also one that is no news. Where two
+    stores of one cost center have the same order, the last one wins.
 
     :param session: open in a transaction, which is left to the caller.
     """
@@ -119,15 +125,21 @@ def _stage(session: psycopg.Connection[Any], report: Report, ingested: Ingested,
 def _upsert(report: Report, staged: list[str]) -> sql.Composed:
     key = [name for name in (report.number, report.date, "payment_no") if name in staged]
     others = [name for name in staged if name not in {"row_number", *key}]
-    present: dict[str, sql.Composable] = {name: sql.Identifier("present", name) for name in others}
-    values: dict[str, sql.Composable] = {name: sql.Identifier("excluded", name) for name in others}
+    source = {name: name for name in others} | {reported(status): status for status in report.statuses}
+    present: dict[str, sql.Composable] = {name: sql.Identifier("present", name) for name in source}
+    values: dict[str, sql.Composable] = {name: sql.Identifier("excluded", name) for name in source}
     for name in report.kept:
         values[name] = sql.SQL("COALESCE({}, {})").format(values[name], present[name])
+    for status in report.statuses:
+        names = {"status": sql.Identifier(status), "reported": sql.Identifier(reported(status))}
+        values[status] = _STATUS.format(**names)
+        values[reported(status)] = _REPORTED.format(**names)
     return _UPSERT.format(
         target=sql.Identifier(report.target),
         staging=sql.Identifier(report.staging),
         key=_listed(map(sql.Identifier, key)),
-        columns=_listed(map(sql.Identifier, others)),
+        columns=_listed(map(sql.Identifier, source)),
+        staged=_listed(map(sql.Identifier, source.values())),
         present=_listed(present.values()),
         values=_listed(values.values()),
     )

@@ -31,7 +31,9 @@ _BEGIN = """
     FROM public.pipelines WHERE code = %(pipeline)s
     ON CONFLICT (pipeline_id, store_code, from_date, to_date, run_id) DO UPDATE
     SET status = 'running', attempt_no = orders_sync_log.attempt_no + 1, run_env = excluded.run_env,
-        cost_center = excluded.cost_center, orders_pulled_at = NULL, sales_pulled_at = NULL
+        cost_center = excluded.cost_center, orders_pulled_at = NULL, sales_pulled_at = NULL,
+        orders_downloaded = NULL, orders_ingested = NULL, orders_dropped = NULL,
+        sales_downloaded = NULL, sales_ingested = NULL, sales_dropped = NULL
     RETURNING id, pipeline_id, attempt_no
 """
 _CLOSE_DEAD = """
@@ -41,11 +43,15 @@ _CLOSE_DEAD = """
     RETURNING run_id, from_date, to_date
 """
 _SUCCEEDED = """
+    WITH r AS MATERIALIZED (
+        SELECT run_id, COALESCE((metrics #>> ARRAY['planned_at', %(pipeline)s])::timestamptz, started_at) AS planned_at
+        FROM public.pipeline_run_summaries WHERE run_id = %(run_id)s
+    )
     SELECT l.from_date, l.to_date, l.run_id = r.run_id
     FROM public.orders_sync_log l JOIN public.pipelines p ON p.id = l.pipeline_id
-    JOIN public.pipeline_run_summaries r ON l.updated_at >= r.started_at
-    WHERE p.code = %s AND l.store_code = %s AND r.run_id = %s AND l.status = 'success'
-      AND (l.run_id = r.run_id OR (l.orders_pulled_at IS NULL) = (l.sales_pulled_at IS NULL) OR NOT %s)
+    JOIN r ON l.updated_at >= r.planned_at
+    WHERE p.code = %(pipeline)s AND l.store_code = %(store)s AND l.status = 'success'
+      AND (l.run_id = r.run_id OR (l.orders_pulled_at IS NULL) = (l.sales_pulled_at IS NULL) OR NOT %(two)s)
 """
 #: A success that says of neither report when it was pulled is one of an older version, for both.
 _COVERAGE = """
@@ -80,7 +86,11 @@ class Entry:
 def begin(
     session: psycopg.Connection[Any], store: Store, pipeline: Pipeline, window: Window, run_id: str, run_env: str
 ) -> Entry:
-    """Write the row of a window as running; the same window in the same run is another attempt."""
+    """
+    Write the row of a window as running; the same window in the same run is another attempt.
+
+    Of an earlier attempt the rows inserted and updated stay, which are the run's.
+    """
     values = {
         "run_id": run_id,
         "run_env": run_env,
@@ -99,16 +109,15 @@ def begin(
 def pulled(
     session: psycopg.Connection[Any], entry: Entry, pipeline: Pipeline, report: Report, downloaded: int, loaded: Loaded
 ) -> None:
-    """Record that a report is in place; in the transaction of its rows."""
+    """Record that a report is in place; in the transaction of its rows. Changes of earlier attempts are added up."""
     what = "sales" if report is pipeline.sales else "orders"
-    counts = {
-        "downloaded": downloaded,
-        "ingested": loaded.ingested,
-        "inserted": loaded.inserted,
-        "updated": loaded.updated,
-        "dropped": loaded.dropped,
-    }
+    counts = {"downloaded": downloaded, "ingested": loaded.ingested, "dropped": loaded.dropped}
+    changes = {"inserted": loaded.inserted, "updated": loaded.updated}
     columns = [sql.SQL("{} = {}").format(sql.Identifier(f"{what}_{name}"), value) for name, value in counts.items()]
+    columns += [
+        sql.SQL("{0} = COALESCE({0}, 0) + {1}").format(sql.Identifier(f"{what}_{name}"), value)
+        for name, value in changes.items()
+    ]
     statement = sql.SQL("UPDATE public.orders_sync_log SET {} = now(), {} WHERE id = {}")
     session.execute(statement.format(sql.Identifier(f"{what}_pulled_at"), sql.SQL(", ").join(columns), entry.id))
 
@@ -133,8 +142,8 @@ def close_dead(session: psycopg.Connection[Any], store_code: str, run_id: str) -
 def succeeded(
     session: psycopg.Connection[Any], store: Store, pipeline: Pipeline, run_id: str
 ) -> tuple[set[Window], list[Window]]:
-    """Return the windows of a store that were done since a run began: by itself, and by others."""
-    values = (pipeline.code, store.code, run_id, pipeline.sales is not None)
+    """Return the windows of a store that were done since a run planned them: by itself, and by others."""
+    values = {"pipeline": pipeline.code, "store": store.code, "run_id": run_id, "two": pipeline.sales is not None}
     rows = session.execute(_SUCCEEDED, values).fetchall()
     own = {Window.inclusive(first, last) for first, last, is_own in rows if is_own}
     return own, [Window.inclusive(first, last) for first, last, is_own in rows if not is_own]

@@ -48,6 +48,8 @@ class Report:
     :param target: the final table.
     :param number: the field with the order's number, and ``date`` the one with the key date; a row needs both.
     :param kept: columns that an empty field of the report does not empty: later steps fill them.
+    :param statuses: columns that a later step moves on, so that only news from the report may replace them; the
+        final table has beside each what the report said last.
     """
 
     code: str
@@ -57,6 +59,7 @@ class Report:
     date: str
     fields: tuple[Field, ...]
     kept: tuple[str, ...]
+    statuses: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[Field]:
@@ -67,6 +70,11 @@ class Report:
     def headers(self) -> list[str]:
         """The columns that an export has, in its order."""
         return [field.header for field in self.fields]
+
+
+def reported(status: str) -> str:
+    """Return the column with what the report said last of a status."""
+    return f"{status}_reported"
 
 
 _CUSTOMER = ("customer_name", "customer_address", "mobile_no", "customer_gstin")
@@ -121,7 +129,8 @@ TD_ORDERS = Report(
         Field("Package Payment Info", "package_payment_info"),
         Field("Coupon Code", "coupon_code"),
     ),
-    kept=(*_CUSTOMER, "due_date", "order_status"),
+    kept=(*_CUSTOMER, "due_date"),
+    statuses=("order_status",),
 )
 
 TD_SALES = Report(
@@ -171,7 +180,8 @@ UC_GST = Report(
         Field("SGST", "sgst_amount", Kind.NUMBER),
         Field("Total Invoice Value", "net_amount", Kind.NUMBER),
     ),
-    kept=("customer_name", "mobile_no", "customer_gstin", "payment_status"),
+    kept=("customer_name", "mobile_no", "customer_gstin"),
+    statuses=("payment_status",),
 )
 
 REPORTS = {report.code: report for report in (TD_ORDERS, TD_SALES, UC_GST)}

@@ -23,7 +23,7 @@ from include.orders_sync.feeds.base import Download, Feed
 from include.orders_sync.ingest import Ingested, ingest
 from include.orders_sync.load import load
 from include.orders_sync.pipelines import Scope, Store
-from include.orders_sync.planner import Planned, Reason
+from include.orders_sync.planner import Planned, Reason, covered
 from include.orders_sync.reports import Report
 from include.settings import Settings
 from include.windows import Window, subtract
@@ -73,8 +73,9 @@ def sync_store(
     """
     Pull the windows of a store that this run has not done yet, oldest first.
 
-    A window that fails, or has no sales, stops the later ones; the one that holds today is
-    tried all the same, unless every window would meet that error.
+    A window that fails, or has no sales, stops the later ones. The one that holds today is tried
+    all the same, unless every window would meet that error, or one that was stopped holds days of
+    an earlier success: with today done, nobody would plan their refresh again.
 
     :param told: called with each result as it comes.
     :raises LockHeld: if another run works on the store.
@@ -87,16 +88,17 @@ def sync_store(
         with translated(f"store {store.code}: writing orders_sync_log"):
             for other, first, last in sync_log.close_dead(session, store.code, run.id):
                 log.warning("store %s %s..%s: run %s died, its row is closed as failed", store.code, first, last, other)
+            done = _done_before(session, run, store)
             left = _left(session, run, store, planned)
             with _Feeds(run, store) as feeds:
-                stopped: Result | None = None
+                stopped: list[Result] = []
                 for item in left:
-                    if stopped is None or _runs_anyway(item, stopped, run.today):
+                    if not stopped or _runs_anyway(item, stopped, done, run.today):
                         result = _sync_window(run, store, item, session, feeds)
                     else:
-                        result = Result(store, item, "not_run", stopped.error)
-                    if result.status != "success" and stopped is None:
-                        stopped = result
+                        result = Result(store, item, "not_run", stopped[0].error)
+                    if result.status != "success":
+                        stopped.append(result)
                     results.append(result)
                     told(result)
     return results
@@ -123,6 +125,12 @@ class _Feeds:
         return self._feed
 
 
+def _done_before(session: psycopg.Connection[Any], run: SyncRun, store: Store) -> list[Window]:
+    """Return the days of success, as the planner counts them."""
+    successes = sync_log.successes_of(session, run.today, store.code)
+    return covered(successes.get((store.pipeline.code, store.code), []), run.today)
+
+
 def _left(session: psycopg.Connection[Any], run: SyncRun, store: Store, planned: Sequence[Planned]) -> list[Planned]:
     """Return the windows that neither this run nor, meanwhile, another one has done."""
     own, others = sync_log.succeeded(session, store, store.pipeline, run.id)
@@ -130,12 +138,14 @@ def _left(session: psycopg.Connection[Any], run: SyncRun, store: Store, planned:
     meanwhile = [item for item in left if item.reason is not Reason.FORCED and not subtract(item.window, others)]
     if meanwhile:
         log.info("store %s: %s windows were done by another run meanwhile", store.code, len(meanwhile))
-        runs.leave(session, run.id, store.code, "skipped", "done by another run meanwhile")
+    runs.leave_elsewhere(session, run.id, store.pipeline.code, store.code, [item.window for item in meanwhile])
     return [item for item in left if item not in meanwhile]
 
 
-def _runs_anyway(item: Planned, stopped: Result, today: date) -> bool:
-    return item.window.last_day == today and not isinstance(stopped.error, _OF_THE_STORE)
+def _runs_anyway(item: Planned, stopped: Sequence[Result], done: Sequence[Window], today: date) -> bool:
+    if item.window.last_day != today or isinstance(stopped[0].error, _OF_THE_STORE):
+        return False
+    return not any(result.planned.window.overlaps(part) for result in stopped for part in done)
 
 
 def _sync_window(run: SyncRun, store: Store, item: Planned, session: psycopg.Connection[Any], feeds: _Feeds) -> Result:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from include.orders_sync.reports import REPORTS, Kind, Report
+from include.orders_sync.reports import REPORTS, Kind, Report, reported
 
 SCHEMA = "public"
 
@@ -170,6 +170,7 @@ def _final(name: str, reports: list[Report], *constraints: Any, own: tuple[sa.Co
         sa.Column("remarks", sa.Text),
         sa.Column("enrichment", JSONB),
         *_stamps(),
+        *(sa.Column(reported(status), columns[status].type) for report in reports for status in report.statuses),
         *constraints,
     )
 
@@ -214,7 +215,10 @@ orders = _final(
     [REPORTS["td_orders"], REPORTS["uc_gst"]],
     sa.UniqueConstraint("cost_center", "order_number", "order_date", name="uq_orders_order"),
 )
-"""Orders of both CRMs. ``enrichment``, and what later steps add, is never written by the sync."""
+"""
+Orders of both CRMs. ``enrichment``, and what later steps add, is never written by the sync; a status only where its
+``…_reported``, what the report said last, changes.
+"""
 
 sales = _final(
     "sales",

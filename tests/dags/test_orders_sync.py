@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import date
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from include.errors import LockHeld
 from include.orders_sync.pipelines import TD
 from include.orders_sync.planner import Planned, Reason
 from include.orders_sync.request import PROFILE_DEFAULTS, SYNC_DEFAULTS
@@ -66,6 +68,24 @@ def test_a_store_is_named_in_the_grid_and_tried_again(profiler: Any) -> None:
     assert store.partial_kwargs["map_index_template"] == "{{ task.title }}"
     assert store.partial_kwargs["max_active_tis_per_dagrun"] == Settings().crm_max_workers
     assert store.retries == Settings().retries
+
+
+def test_a_store_that_another_run_holds_is_skipped_by_the_profiler_and_fails_by_hand(
+    profiler: Any, pipeline: Any
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from retail_sync.operators.orders import SyncStoreOperator
+
+    errors, last_try = [LockHeld("A1 is locked")], {"ti": SimpleNamespace(try_number=4, max_tries=3)}
+    for dag_task, expected in (
+        (profiler.get_task("td.store"), AirflowSkipException),
+        (pipeline.get_task("store"), LockHeld),
+    ):
+        by_hand = dag_task.partial_kwargs.get("by_hand", False)
+        task = SyncStoreOperator(task_id="store", pipeline=TD.code, stores=["A1"], title="A1", by_hand=by_hand)
+        with pytest.raises(expected, match="A1 is locked"):
+            task._raise(errors, last_try)
 
 
 def test_the_run_is_closed_whatever_happened(dag_bag: Any) -> None:

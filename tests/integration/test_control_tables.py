@@ -287,19 +287,42 @@ def test_psql_makes_the_same_database_of_what_is_printed(
     assert migrations.state("control", empty).up_to_date
 
 
+def downgrade(connection: Connection, revision: str) -> None:
+    config = migrations._config("control", "postgres")
+    with metadata_engine(connection).connect() as session:
+        config.attributes["connection"] = session
+        command.downgrade(config, revision)
+
+
 def test_a_downgrade_keeps_tables_and_rows(server: EmbeddedPostgres, fresh: Connection) -> None:
     before = shape_of(server, fresh)
     with connect(server, fresh) as session:
         add_window(session)
-    config = migrations._config("control", "postgres")
-    with metadata_engine(fresh).connect() as session:
-        config.attributes["connection"] = session
-        command.downgrade(config, "110")
+    downgrade(fresh, "110")
     assert fetch(server, fresh, "SELECT count(*) FROM orders_sync_log") == [(1,)]
     assert "7201" not in str(fetch(server, fresh, "SELECT pg_get_viewdef('retail_sync.lock_holders'::regclass)"))
-    assert texts(fresh)[0].endswith(" lacks the trigger that keeps updated_at")
+    assert "public.orders lacks the trigger that keeps updated_at" in texts(fresh)
     migrations.migrate("control", fresh)
     assert shape_of(server, fresh) == before
+
+
+def test_what_statuses_were_reported_is_added_without_touching_a_row(
+    server: EmbeddedPostgres, fresh: Connection
+) -> None:
+    downgrade(fresh, "120")
+    lacking = [f"public.orders lacks the column {name}_reported" for name in ("order_status", "payment_status")]
+    assert texts(fresh) == lacking
+    with connect(server, fresh) as session:
+        session.execute("ALTER TABLE orders ADD order_status_reported varchar(32)")
+        session.execute("""
+            INSERT INTO orders (run_id, store_code, cost_center, order_number, order_date, order_status)
+            VALUES ('r', 'A1', 'C1', '1', now(), 'Ready')
+        """)
+        query = "SELECT xmin, order_status, order_status_reported FROM orders"
+        before = session.execute(query).fetchall()
+        assert migrations.migrate("control", fresh).up_to_date
+        assert session.execute(query).fetchall() == before
+    assert texts(fresh) == ["public.orders.order_status_reported is varchar(32), expected text"]
 
 
 def test_an_older_deployment_keeps_every_row_and_gains_what_it_lacks(server: EmbeddedPostgres, old: Connection) -> None:

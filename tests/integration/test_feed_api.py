@@ -105,9 +105,12 @@ def test_a_window_of_which_the_source_says_that_it_is_empty_is_confirmed(crm: De
     assert not feed.fetch(TD_SALES, STORE, before).empty_confirmed
 
 
-def test_without_a_total_the_first_short_page_is_the_last(crm: DemoCrm, feed: Feed) -> None:
-    crm.faults.no_total, crm.faults.page_size = True, 100
+@pytest.mark.parametrize("no_total", [True, False])
+def test_a_page_is_not_the_last_because_it_is_short(crm: DemoCrm, feed: Feed, no_total: bool) -> None:
+    crm.faults.page_size, crm.faults.hide_size, crm.faults.no_total = 100, True, no_total
     assert_whole(feed.fetch(TD_ORDERS, STORE, WINDOW), crm)
+    last = -(-len(crm.rows(TD_ORDERS, STORE.code, WINDOW)) // 100)
+    assert pages(crm) == [(page, 500) for page in range(1, last + 1 + no_total)]
 
 
 def test_pages_that_the_server_makes_smaller_are_counted_by_its_size(crm: DemoCrm, feed: Feed) -> None:
@@ -184,7 +187,47 @@ def test_a_report_whose_pages_do_not_fit_is_read_again(crm: DemoCrm, feed: Feed,
     assert [page for page, _ in pages(crm)].count(1) == 2
 
 
-@pytest.mark.parametrize("fault", [*SPOILT, {"wrong_total": 1}, {"wrong_total": -1}], ids=str)
+@pytest.mark.parametrize("report", [TD_ORDERS, TD_SALES], ids=lambda report: report.code)
+@pytest.mark.parametrize("fault", [{"overlap": 2, "times": 1}, {"repeat": 2, "edit": 2, "times": 2}], ids=str)
+def test_a_row_that_comes_again_on_a_later_page_has_the_report_read_again(
+    crm: DemoCrm, feed: Feed, report: Report, fault: dict[str, Any]
+) -> None:
+    crm.faults.page_size = 200
+    for name, value in fault.items():
+        setattr(crm.faults, name, value)
+    assert_whole(feed.fetch(report, STORE, WINDOW), crm, report)
+    assert [page for page, _ in pages(crm)].count(1) == 2
+
+
+@pytest.mark.parametrize(
+    ("report", "other"), [(TD_SALES, {}), (TD_ORDERS, {"name": "Bakilo"}), (UC_GST, {"customer_name": "Bakilo"})]
+)
+def test_what_a_report_has_twice_is_its_own_when_it_reads_the_same_again(
+    crm: DemoCrm, feed: Feed, report: Report, other: dict[str, Any]
+) -> None:
+    last = crm.rows(report, STORE.code, WEEK)[-1]
+    crm.faults.page_size = len(crm.rows(report, STORE.code, WEEK))
+    crm.add(report, STORE.code, WEEK.last_day, {**last, **other})
+    assert_whole(feed.fetch(report, STORE, WEEK), crm, report, WEEK)
+    assert [page for page, _ in pages(crm)] == [1, 2, 1, 2]
+
+
+def test_doubles_that_differ_with_each_reading_are_not_the_reports_own(crm: DemoCrm, feed: Feed) -> None:
+    crm.faults.page_size, crm.faults.overlap, crm.faults.change = 200, 2, 1
+    with pytest.raises(ReportChanged, match="rows of earlier pages came again: 1"):
+        feed.fetch(TD_ORDERS, STORE, WINDOW)
+    assert [page for page, _ in pages(crm)].count(1) == 4
+
+
+def test_a_server_that_knows_no_pages_is_not_asked_for_ever(crm: DemoCrm, feed: Feed) -> None:
+    before = Window.inclusive(date(2024, 1, 1), date(2024, 1, 1))
+    crm.add(TD_SALES, STORE.code, before.start, crm.rows(TD_SALES, STORE.code, WEEK)[0])
+    crm.faults.no_total, crm.faults.repeat = True, 2
+    with pytest.raises(ReportChanged, match="page 2 repeats an earlier one"):
+        feed.fetch(TD_SALES, STORE, before)
+
+
+@pytest.mark.parametrize("fault", [*SPOILT, {"repeat": 2, "edit": 2}, {"wrong_total": 1}, {"wrong_total": -1}], ids=str)
 def test_a_report_whose_pages_never_fit_is_given_up(crm: DemoCrm, feed: Feed, fault: dict[str, Any]) -> None:
     crm.faults.page_size = 200
     for name, value in fault.items():

@@ -19,6 +19,7 @@ from include.errors import NotConfigured, ReportUnusable
 from include.orders_sync.dates import moment
 from include.orders_sync.feeds.files import FilesFeed
 from include.orders_sync.feeds.frames import header_of
+from include.orders_sync.ingest import ingest
 from include.orders_sync.pipelines import Store, SyncGroup
 from include.orders_sync.reports import REPORTS, TD_ORDERS, TD_SALES, UC_GST, Report
 from include.windows import Window
@@ -159,6 +160,31 @@ def test_a_row_without_a_date_comes_once(tmp_path: Path, feed: FilesFeed) -> Non
     written_at(tmp_path / "A123_td_sales_20250304_20250309.csv", datetime(2025, 4, 1, tzinfo=ZONE))
     found = feed.fetch(TD_SALES, STORE, days(1, 9)).rows
     assert sorted(found["Order Number"]) == ["1", "7", "7", "8"]
+
+
+def test_a_row_without_a_date_makes_no_window_fail(tmp_path: Path, feed: FilesFeed) -> None:
+    rows = [
+        {"order_number": number, "order_date": day, "customer_name": "Bakilo"}
+        for number, day in (("1", "05/03/2025"), ("2", None), ("3", "31/02/2025"))
+    ]
+    csv(tmp_path / "A123_uc_gst_20250301_20250331.csv", UC_GST, *rows)
+
+    def dropped(window: Window) -> tuple[bool, int, list[str]]:
+        download = feed.fetch(UC_GST, STORE, window)
+        found = ingest(UC_GST, download.rows, ZONE, window)
+        return download.empty_confirmed, found.rows.height, [row.reason for row in found.dropped]
+
+    assert dropped(days(10, 12)) == (True, 0, ["no Invoice Date"])
+    assert dropped(days(1, 31)) == (False, 1, ["no Invoice Date", "Invoice Date unreadable"])
+
+
+def test_a_file_whose_dates_are_all_unreadable_is_refused(tmp_path: Path, feed: FilesFeed) -> None:
+    rows = [{"order_number": "1", "order_date": day, "customer_name": "Bakilo"} for day in ("03.05.2025", None)]
+    csv(tmp_path / "A123_uc_gst_20250301_20250331.csv", UC_GST, *rows)
+    download = feed.fetch(UC_GST, STORE, days(10, 12))
+    assert not download.empty_confirmed
+    with pytest.raises(ReportUnusable, match="not the one asked for"):
+        ingest(UC_GST, download.rows, ZONE, days(10, 12))
 
 
 @pytest.mark.parametrize("rows", [[], [{"order_number": "Total", "payment_received": "0.00"}]], ids=["none", "total"])

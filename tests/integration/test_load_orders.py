@@ -225,6 +225,52 @@ def test_an_empty_field_empties_only_what_later_steps_do_not_fill(desk: Desk) ->
     assert desk.snapshot("orders") == before
 
 
+STATUSES = pytest.mark.parametrize(
+    ("report", "row", "header", "status"),
+    [(TD_ORDERS, order(), "Order Status", "order_status"), (UC_GST, booking(), "Payment Status", "payment_status")],
+    ids=["td_orders", "uc_gst"],
+)
+
+
+@STATUSES
+def test_a_status_of_a_later_step_stays_until_the_report_has_news(
+    desk: Desk, report: Report, row: Row, header: str, status: str
+) -> None:
+    def load(text: str | None) -> int:
+        return desk.load(report, [{**row, header: text}]).updated
+
+    def found() -> tuple[Any, ...]:
+        (values,) = desk.rows("orders", status, f"{status}_reported")
+        return values
+
+    load("Open")
+    assert found() == ("Open", "Open")
+    desk.change(f"{status} = 'Later'")
+    before = desk.snapshot("orders")
+    assert (load("Open"), load(None)) == (0, 0)
+    assert desk.snapshot("orders") == before
+    assert load("Closed") == 1
+    assert found() == ("Closed", "Closed")
+    desk.change(f"{status} = NULL")
+    assert load("Closed") == 0
+    assert load("Open") == 1
+    assert found() == ("Open", "Open")
+
+
+@STATUSES
+@pytest.mark.parametrize(("present", "kept"), [("'Later'", "Later"), ("NULL", "Open")])
+def test_a_status_whose_origin_is_unknown_stays(
+    desk: Desk, report: Report, row: Row, header: str, status: str, present: str, kept: str
+) -> None:
+    desk.load(report, [{**row, header: "Open"}])
+    desk.change(f"{status} = {present}, {status}_reported = NULL")
+    assert desk.load(report, [{**row, header: "Open"}]).updated == 1
+    assert desk.rows("orders", status, f"{status}_reported") == [(kept, "Open")]
+    before = desk.snapshot("orders")
+    assert desk.load(report, [{**row, header: "Open"}]).updated == 0
+    assert desk.snapshot("orders") == before
+
+
 def test_a_missing_due_date_is_three_days_later_until_there_is_one(desk: Desk) -> None:
     def due() -> datetime:
         ((found,),) = desk.rows("orders", "due_date")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from include.errors import ConnectionLost, LockHeld, TransientError
-from include.locks import LockSpace, Name, hold
+from include.locks import LockSpace, Name, hold, hold_any
 from include.replication.claims import lock_names
 from include.replication.observe import Step
 from include.replication.replicate import Report, replicate
@@ -176,5 +176,45 @@ def test_waiting_ends_when_the_time_is_up(stage: Stage) -> None:
             holder="second",
             wait=0.3,
         ),
+    ):
+        pass
+
+
+TURNS = [Name(LockSpace.WORKER, turn) for turn in "ab"]
+
+
+def test_of_several_locks_the_first_that_is_free_is_held_alone(stage: Stage) -> None:
+    control = stage.control_connection
+    with hold_any(control, TURNS, holder="first", wait=0) as first:
+        assert first.names == ["a"]
+        with hold_any(control, TURNS, holder="second", wait=0) as second:
+            assert second.names == ["b"]
+        with hold(control, TURNS[1:], holder="third", wait=0):
+            pass
+
+
+def test_whoever_waits_for_several_locks_gets_the_one_that_is_given_back_first(stage: Stage) -> None:
+    control = stage.control_connection
+    with hold(control, TURNS[:1], holder="long", wait=0), ThreadPoolExecutor(max_workers=1) as pool:
+
+        def wait() -> list[str]:
+            with hold_any(control, TURNS, holder="waiting", wait=TIMEOUT) as lock:
+                return list(lock.names)
+
+        with hold(control, TURNS[1:], holder="short", wait=0):
+            names = pool.submit(wait)
+            with connect_control(stage) as connection:
+                while not one(connection, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'waiting'"):
+                    pass
+        assert names.result(TIMEOUT) == ["b"]
+
+
+def test_waiting_for_several_locks_ends_and_names_all_who_hold_them(stage: Stage) -> None:
+    control = stage.control_connection
+    with (
+        hold(control, TURNS[:1], holder="first", wait=0),
+        hold(control, TURNS[1:], holder="second", wait=0),
+        pytest.raises(LockHeld, match=r"a is locked by first .*; b is locked by second"),
+        hold_any(control, TURNS, holder="third", wait=0.2),
     ):
         pass

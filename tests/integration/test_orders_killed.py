@@ -15,6 +15,7 @@ import pytest
 
 from include.demo.crm import DemoCrm
 from include.demo.postgres import EmbeddedPostgres
+from include.locks import LockSpace, Name, hold
 from include.orders_sync.pipelines import TD
 from include.settings import PROJECT_ROOT, Settings
 from include.windows import Window
@@ -73,16 +74,18 @@ def test_a_killed_run_is_closed_and_its_window_filled_by_the_next(desk: Desk, tm
     assert "it never ended" in row["summary_text"]
 
 
-def test_the_command_exits_1_if_a_window_failed_and_2_if_nothing_was_begun(
+def test_the_command_exits_1_if_not_all_was_done_and_2_if_nothing_was_begun(
     desk: Desk, tmp_path: Path, today: date
 ) -> None:
     desk.store("A1", start=days_before(5, today))
+
+    environment = {**os.environ, **desk.environment(tmp_path), "COLUMNS": "200", "RETAIL_SYNC_CRM_LOCK_WAIT": "0"}
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "include", *arguments],
             cwd=PROJECT_ROOT,
-            env={**os.environ, **desk.environment(tmp_path), "COLUMNS": "200"},
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
@@ -98,6 +101,12 @@ def test_the_command_exits_1_if_a_window_failed_and_2_if_nothing_was_begun(
     assert desk.log() == []
     done = command("td-orders-sync", "--store-code", "A1", "--from-date", str(days_before(3, today)), "--orders-only")
     assert (done.returncode, "1 success" in done.stdout) == (0, True)
+    with hold(desk.control, [Name(LockSpace.STORE, "A1")], holder="somebody", wait=0):
+        locked = command("td-orders-sync", "--store-code", "A1")
+    assert (locked.returncode, "failed: A1 is locked by somebody" in locked.stdout) == (1, True)
+    environment["AIRFLOW_CONN_CRM_TD"] = desk.crm.connection(attempts=2, pause=0.01, paths={"td_sales": "/nowhere"})
+    partial = command("orders-sync-profiler")
+    assert (partial.returncode, "1 partial, 0 failed" in partial.stdout) == (1, True)
     desk.crm.faults.window = ("2025-01-01", "2025-01-31")
     failed = command("orders-sync-profiler")
     assert failed.returncode == 1

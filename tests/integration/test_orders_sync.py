@@ -15,8 +15,11 @@ from include.demo.crm import DemoCrm
 from include.demo.postgres import EmbeddedPostgres
 from include.errors import BadRequest, FeedUnavailable, ReportUnusable
 from include.locks import LockSpace, Name, hold
+from include.orders_sync import engine
 from include.orders_sync.pipelines import PROFILER, TD, UC, Store
+from include.orders_sync.planner import Planned
 from include.orders_sync.reports import Report
+from include.orders_sync.sync import Result, SyncRun, sync_store
 from include.windows import Window
 from tests.integration.conftest import drop_database, fresh_database
 from tests.integration.orders import START, TODAY, WHOLE, Desk, control_of, days_before
@@ -158,12 +161,43 @@ def test_a_failed_window_stops_the_later_ones_but_not_todays_nor_other_stores(de
     desk.assert_complete("A1"), desk.assert_complete("A2")
 
 
+def test_today_waits_for_the_refresh_of_days_of_success(desk: Desk) -> None:
+    desk.store("A1", start=days_before(3))
+    desk.profile(window_days=1)
+    desk.crm.add_late("A1", TODAY)
+    tomorrow = days_before(-1)
+    desk.before = Failing("td_orders", TODAY)
+    failed = desk.profile(today=tomorrow, window_days=1)
+    assert [(w.from_date, w.reason, w.status) for w in failed.windows] == [
+        (str(TODAY), "overlap", "failed"),
+        (str(tomorrow), "today", "not_run"),
+    ]
+    desk.before = Failing("none")
+    again = desk.profile(today=tomorrow, window_days=1)
+    assert [(w.from_date, w.status) for w in again.windows] == [(str(TODAY), "success"), (str(tomorrow), "success")]
+    desk.assert_complete(window=Window.inclusive(days_before(3), tomorrow))
+
+
 def test_what_passes_is_tried_again_in_the_same_run_and_the_error_is_cleared(desk: Desk) -> None:
     desk.store("A1")
     desk.before = Failing("td_sales", times=1, error=FeedUnavailable)
-    assert desk.profile().status == "success"
+    summary = desk.profile()
+    assert summary.status == "success"
     (row,) = desk.log()
     assert (row["status"], row["attempt_no"], row["error_message"]) == ("success", 2, None)
+    orders = len(desk.crm.rows(TD.orders, "A1", WHOLE))
+    assert (row["orders_downloaded"], row["orders_inserted"], row["orders_updated"]) == (orders, orders, 0)
+    assert summary.changed
+
+
+def test_an_attempt_that_fails_does_not_show_what_an_earlier_one_downloaded(desk: Desk) -> None:
+    desk.store("A1")
+    desk.profile("again")
+    desk.before = Failing("td_orders")
+    desk.profile("again", force=True)
+    (row,) = [row for row in desk.log() if row["from_date"] == START]
+    assert (row["status"], row["orders_downloaded"], row["sales_dropped"]) == ("failed", None, None)
+    assert row["orders_inserted"] > 0
 
 
 def test_attempts_end(desk: Desk) -> None:
@@ -288,6 +322,33 @@ def test_a_store_that_another_run_holds_is_skipped_and_no_failure(desk: Desk) ->
     assert [(w.store_code, w.status) for w in summary.windows] == [("A1", "skipped"), ("A2", "success")]
     assert "A1 is locked by somebody" in str(summary.windows[0].error)
     assert summary.status == "success"
+
+
+def test_by_hand_a_store_that_another_run_holds_is_a_failure(desk: Desk) -> None:
+    desk.store("A1")
+    desk.settings = desk.settings.model_copy(update={"crm_lock_wait": 0.0})
+    with hold(desk.control, [Name(LockSpace.STORE, "A1")], holder="somebody", wait=0):
+        summary = desk.sync(TD, "A1")
+    assert (summary.status, [w.status for w in summary.windows]) == ("failed", ["failed"])
+    assert "A1 is locked by somebody" in summary.text
+
+
+def test_a_window_that_another_run_did_meanwhile_is_skipped_whatever_becomes_of_the_next(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.store("A1", start=days_before(19))
+
+    def sync_late(run: SyncRun, store: Store, planned: list[Planned], told: Any) -> list[Result]:
+        if run.id == "planned first":
+            window = planned[0].window
+            desk.sync(TD, "A1", from_date=str(window.start), to_date=str(window.last_day))
+        return sync_store(run, store, planned, told)
+
+    monkeypatch.setattr(engine, "sync_store", sync_late)
+    desk.before = Failing("td_sales", days_before(9))
+    summary = desk.profile("planned first", window_days=10)
+    assert [w.status for w in summary.windows] == ["skipped", "partial"]
+    assert (summary.windows[0].error, summary.status) == ("done by another run meanwhile", "partial")
 
 
 def test_different_stores_run_side_by_side(desk: Desk) -> None:

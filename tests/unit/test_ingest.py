@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from include.errors import ReportUnusable
 from include.orders_sync import clean, tables
+from include.orders_sync.feeds.frames import header_of
 from include.orders_sync.ingest import Ingested, ingest
 from include.orders_sync.reports import REPORTS, TD_ORDERS, TD_SALES, UC_GST, Report
 from include.windows import Window
@@ -297,6 +298,14 @@ def test_payments_of_one_second_are_numbered_by_what_they_are() -> None:
 def test_a_report_of_other_days_is_refused(day: str) -> None:
     with pytest.raises(ReportUnusable, match=r"td_orders .*2025-10.* not the one asked for"):
         read(TD_ORDERS, {"Order Date / Time": day}, {"Order Date / Time": None})
+
+
+@pytest.mark.parametrize("report", REPORTS.values(), ids=list(REPORTS))
+def test_rows_without_a_date_do_not_make_a_report_one_of_other_days(report: Report) -> None:
+    header = header_of(report, report.date)
+    result = read(report, {header: None}, {header: " "})
+    assert result.rows.height == 0
+    assert [row.reason for row in result.dropped] == [f"no {header}"] * 2
 
 
 def test_the_days_of_a_window_are_those_of_the_zone() -> None:

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from include.orders_sync.planner import Planned, Reason
-from include.orders_sync.summary import LogRow, Summary, summarise
+from include.orders_sync.summary import Key, Left, LogRow, Summary, summarise
 from include.windows import Window
 
 FIRST = date(2026, 1, 1)
@@ -17,14 +17,13 @@ DAYS = [
 TD = "td_orders_sync"
 
 
-def summary(*statuses: str | None, left: tuple[str, str] | None = None, **counts: int) -> Summary:
+KEYS: list[Key] = [(TD, "A1", item.window.start, item.window.last_day) for item in DAYS]
+
+
+def summary(*statuses: str | None, left: Left | None = None, **counts: int) -> Summary:
     """Sum up a store whose first windows have these statuses in the log; None has no row."""
-    rows = {
-        (TD, "A1", item.window.start, item.window.last_day): LogRow(status, 1, None, counts)
-        for item, status in zip(DAYS, statuses, strict=False)
-        if status
-    }
-    return summarise("run", {TD: {"A1": DAYS[: len(statuses)]}}, rows, {"A1": left} if left else {})
+    rows = {key: LogRow(status, 1, None, counts) for key, status in zip(KEYS, statuses, strict=False) if status}
+    return summarise("run", {TD: {"A1": DAYS[: len(statuses)]}}, rows, left or Left())
 
 
 @pytest.mark.parametrize(
@@ -54,14 +53,43 @@ def test_windows_after_a_failed_one_are_not_run_and_name_it() -> None:
 
 
 def test_what_another_run_did_is_skipped_and_no_failure() -> None:
-    found = summary(None, "success", left=("skipped", "done by another run meanwhile"))
-    assert [window.status for window in found.windows] == ["skipped", "success"]
-    assert found.status == "success"
+    found = summary(None, "partial", None, None, left=Left(elsewhere={KEYS[0], KEYS[3]}))
+    assert [window.status for window in found.windows] == ["skipped", "partial", "not_run", "skipped"]
+    assert found.windows[0].error == "done by another run meanwhile"
+    assert found.status == "partial"
 
 
 def test_a_store_that_could_not_be_begun_is_failed_with_the_reason() -> None:
-    found = summary(None, None, left=("failed", "no connection"))
-    assert (found.status, [window.error for window in found.windows]) == ("failed", ["no connection"] * 2)
+    found = summary(None, None, None, left=Left({"A1": ("failed", "no connection")}, {KEYS[1]}))
+    assert [window.status for window in found.windows] == ["failed", "skipped", "failed"]
+    assert (found.status, found.windows[0].error) == ("failed", "no connection")
+
+
+def test_a_store_that_was_locked_is_skipped() -> None:
+    found = summary(None, left=Left({"A1": ("skipped", "locked by another run")}))
+    assert (found.status, [window.status for window in found.windows]) == ("success", ["skipped"])
+
+
+def test_windows_of_an_earlier_plan_are_kept_and_fail_nothing() -> None:
+    rows = {
+        key: LogRow(status, 1, "no", {}) for key, status in zip(KEYS, ("success", "failed", "success"), strict=False)
+    }
+    found = summarise("run", {TD: {"A1": DAYS[2:3]}}, rows, Left())
+    assert [(window.reason, window.status) for window in found.windows] == [
+        ("earlier", "success"),
+        ("earlier", "skipped"),
+        ("backfill", "success"),
+    ]
+    assert found.windows[1].error == "not planned again; it ended as failed: no"
+    assert found.status == "success"
+
+
+def test_a_run_that_could_not_be_planned_tells_what_it_did_and_is_failed() -> None:
+    rows = {KEYS[0]: LogRow("success", 1, None, {})}
+    found = summarise("run", {TD: {"A1": DAYS[:1]}}, rows, Left(), "no plan")
+    assert (found.status, found.changed) == ("failed", True)
+    assert found.text == "no plan\ntd_orders_sync: 1 success, 0 partial, 0 failed, 0 skipped, 0 not run"
+    assert summarise("run", {}, {}, Left(), "no plan").text == "no plan"
 
 
 def test_the_text_counts_by_pipeline_and_names_what_failed() -> None:

@@ -73,7 +73,7 @@ class ApiFeed:
 
     def fetch(self, report: Report, store: Store, window: Window) -> Download:
         """Return the whole report; it is read again from page 1 if its pages do not fit together."""
-        download: Download = until_unchanged(self._pause)(self._read, report, store, window)
+        download: Download = until_unchanged(self._pause)(self._read, report, store, window, set())
         log.info("store %s: %s of %s has %d rows", store.code, report.code, window.name, download.rows.height)
         return download
 
@@ -81,12 +81,12 @@ class ApiFeed:
         """End the session."""
         self._session.close()
 
-    def _read(self, report: Report, store: Store, window: Window) -> Download:
+    def _read(self, report: Report, store: Store, window: Window, earlier: set[bytes]) -> Download:
         """Read all pages once; from the first again, with fewer rows each, if they take too long."""
         with _named(report, store, window):
             while True:
                 try:
-                    return self._read_pages(Pages(report, window, self._sizes[0]), store)
+                    return self._read_pages(Pages(report, window, self._sizes[0], earlier), store)
                 except TimedOut as error:
                     if len(self._sizes) == 1:
                         raise

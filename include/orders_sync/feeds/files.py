@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -68,19 +69,23 @@ class FilesFeed:
         filesystem, folder = _filesystem(self._root)
         parts = self._parts(_files(filesystem, folder, report, store), report, store, window)
         frames: list[pl.DataFrame] = []
+        dated: list[bool] = []
         for file, days in parts:
             where = f"store {store.code}: {report.code} of {window.name}: {file.name}"
             try:
                 content = _content(filesystem, file.path)
                 rows = without_summaries(report, text_frame(report, read_export(content, file.name)))
                 frames.append(_rows_of(report, rows, file, days, frames))
+                dated.append(_has_days(report, rows))
             except ReportUnusable as error:
                 raise ReportUnusable(f"{where}: {error}") from None
             except OSError:
                 raise FeedUnavailable(f"{where} could not be read to its end") from None
             log.info("%s: %d of %d rows", where, frames[-1].height, rows.height)
         found = pl.concat(frames)
-        return Download(found, empty_confirmed=found.is_empty())
+        if not _has_days(report, found):
+            found = pl.concat(map(partial(_without_strays, report), frames, dated))
+        return Download(found, empty_confirmed=found[header_of(report, report.date)].is_null().all())
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -115,13 +120,30 @@ def _rows_of(
 
     :raises ReportUnusable: if the file has dates, and none of them is in the window of its name.
     """
-    day = moment(header_of(report, report.date)).dt.date()
+    day = _day(report)
     dated, undated = rows.filter(day.is_not_null()), rows.filter(day.is_null())
     if dated.height and dated.filter(_is_in(day, [file.named])).is_empty():
         raise ReportUnusable(f"not one row is of {file.named.name}; is it named rightly?")
     if before:
         undated = undated.join(pl.concat(before), on=report.headers, how="anti", nulls_equal=True)
     return pl.concat([dated.filter(_is_in(day, days)), undated])
+
+
+def _without_strays(report: Report, rows: pl.DataFrame, is_dated: bool) -> pl.DataFrame:
+    """
+    Leave out rows whose date cannot be read if their file has dates: they come with the windows of those.
+
+    Alone, in a window without rows, they would look like a report whose dates are all unreadable.
+    """
+    return rows.filter(pl.col(header_of(report, report.date)).is_null()) if is_dated else rows
+
+
+def _has_days(report: Report, rows: pl.DataFrame) -> bool:
+    return bool(rows.select(_day(report).is_not_null().any()).item())
+
+
+def _day(report: Report) -> pl.Expr:
+    return moment(header_of(report, report.date)).dt.date()
 
 
 def _is_in(day: pl.Expr, windows: Sequence[Window]) -> pl.Expr:

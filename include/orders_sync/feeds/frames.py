@@ -44,9 +44,9 @@ def text_frame(report: Report, rows: pl.DataFrame | Sequence[Record]) -> pl.Data
     return _frame(report, rows)
 
 
-def count_of_rows(report: Report, records: Sequence[Record]) -> int:
-    """Return how many of some records are rows of data, whichever fields they lack."""
-    return without_summaries(report, _frame(report, records)).height
+def rows_of(report: Report, records: Sequence[Record]) -> pl.DataFrame:
+    """Return which of some records are rows of data, as text, whichever fields they lack."""
+    return without_summaries(report, _frame(report, records))
 
 
 def without_summaries(report: Report, frame: pl.DataFrame) -> pl.DataFrame:

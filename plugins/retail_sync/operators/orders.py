@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.connections import Connection
+    from include.locks import Name
     from include.orders_sync.plans import Plans
     from include.orders_sync.runs import Head
     from include.orders_sync.sync import SyncRun
@@ -77,7 +78,7 @@ class OrdersOperator(BaseOperator):
         """Return what is known of the run at its beginning."""
         from include.orders_sync.runs import AIRFLOW, Head
 
-        return Head(name, self.sync_run_id(context), run_env, _today(), AIRFLOW, params)
+        return Head(name, self.sync_run_id(context), run_env, _today(), AIRFLOW, Settings().run_env, params)
 
 
 class OpenProfilerOperator(OrdersOperator):
@@ -85,6 +86,7 @@ class OpenProfilerOperator(OrdersOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the parameters, or fail naming one that makes no sense."""
+        from include.orders_sync.closing import close_dead_runs
         from include.orders_sync.runs import open_run
         from include.orders_sync.stores import due_stores
 
@@ -92,7 +94,9 @@ class OpenProfilerOperator(OrdersOperator):
             params = _params(context, PROFILE_DEFAULTS)
             request = _profile_request(params)
             due_stores(session, request.groups, request.store_code)
-            open_run(session, self.head(context, PROFILER, request.run_env, params))
+            head = self.head(context, PROFILER, request.run_env, params)
+            close_dead_runs(session, head)
+            open_run(session, head)
         return params
 
 
@@ -110,7 +114,7 @@ class PlanStoresOperator(OrdersOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Return the stores that have work, for one mapped task each."""
         from include.orders_sync.plans import plans_of
-        from include.orders_sync.runs import save_plan, today_of
+        from include.orders_sync.runs import save_plan, server_time, today_of
         from include.orders_sync.stores import due_stores
 
         pipeline, request = PIPELINES[self.pipeline], _profile_request(_params(context, PROFILE_DEFAULTS))
@@ -124,8 +128,9 @@ class PlanStoresOperator(OrdersOperator):
                 for store in due_stores(session, tuple(SyncGroup), request.store_code)
                 if store.pipeline is pipeline
             ]
+            planned_at = server_time(session)
             plans = plans_of(session, stores, request, today_of(session, run_id))[pipeline]
-            save_plan(session, run_id, pipeline.code, plans)
+            save_plan(session, run_id, pipeline.code, plans, planned_at)
         self.log.info("%s: %s windows of %s stores", pipeline.code, sum(map(len, plans.values())), len(plans))
         return mapped_stores(pipeline, plans)
 
@@ -143,7 +148,8 @@ class PlanSyncOperator(OrdersOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Return the stores, for one mapped task each, or fail naming a parameter that makes no sense."""
-        from include.orders_sync.runs import open_run, save_plan
+        from include.orders_sync.closing import close_dead_runs
+        from include.orders_sync.runs import open_run, save_plan, server_time
         from include.orders_sync.stores import named_stores
 
         pipeline = PIPELINES[self.pipeline]
@@ -151,9 +157,11 @@ class PlanSyncOperator(OrdersOperator):
             params = _params(context, SYNC_DEFAULTS)
             request = read_sync(params, pipeline, _today(), Settings().run_env)
             stores = named_stores(session, pipeline, request.store_codes)
-            open_run(session, self.head(context, pipeline.code, request.run_env, params))
+            head = self.head(context, pipeline.code, request.run_env, params)
+            close_dead_runs(session, head)
+            open_run(session, head)
             plans = {store.code: request.windows for store in stores}
-            save_plan(session, self.sync_run_id(context), pipeline.code, plans)
+            save_plan(session, head.run_id, pipeline.code, plans, server_time(session))
         return mapped_stores(pipeline, plans)
 
 
@@ -162,37 +170,34 @@ class SyncStoreOperator(OrdersOperator):
     Pull the planned windows of a store, one after another, under the store's lock.
 
     Another try goes on where the log says. Stores of the run wait for each other where more are
-    begun than the run may sync at once.
+    begun than the run may sync at once. A store that another run holds to the last try is skipped
+    by the profiler, which plans it again; by hand it is a failure.
 
     :param pipeline: the code of the pipeline.
+    :param by_hand: whether somebody asked for these stores and days.
     :param stores: codes of stores; more than one only where there are more stores than mapped tasks.
     :param title: how the task is called in the grid.
     """
 
     template_fields = ("stores", "title")
 
-    def __init__(self, *, pipeline: str, stores: list[str], title: str, **kwargs: Any) -> None:
+    def __init__(self, *, pipeline: str, stores: list[str], title: str, by_hand: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pipeline = pipeline
+        self.by_hand = by_hand
         self.stores = stores
         self.title = title
 
     def execute(self, context: Context) -> dict[str, list[str]]:
         """Return the windows that were done, by store; or fail with the first error."""
-        from include.locks import LockSpace, Name, hold
+        from include.locks import hold_any
 
         run = self._open_run(context)
-        turn = max(context["ti"].map_index or 0, 0) % self._max_workers(context)
         done: dict[str, list[str]] = {}
         errors: list[RetailSyncError] = []
         with (
             permanent_errors_fail(),
-            hold(
-                run.control,
-                [Name(LockSpace.WORKER, f"{run.id} {turn}")],
-                holder=run.holder,
-                wait=_LONGEST_TURN_SECONDS,
-            ),
+            hold_any(run.control, self._turns(context), holder=run.holder, wait=_LONGEST_TURN_SECONDS),
         ):
             for code in self.stores:
                 try:
@@ -205,12 +210,13 @@ class SyncStoreOperator(OrdersOperator):
         return done
 
     def _sync(self, context: Context, run: SyncRun, code: str) -> list[str]:
-        from include.orders_sync.runs import planned_of
+        from include.orders_sync.runs import forget_left, planned_of
         from include.orders_sync.stores import named_stores
         from include.orders_sync.sync import sync_store
 
         pipeline = PIPELINES[self.pipeline]
         with self.session(context) as session:
+            forget_left(session, run.id, code)
             (store,) = named_stores(session, pipeline, [code])
             planned = planned_of(session, run.id, pipeline.code, code)
         try:
@@ -229,14 +235,13 @@ class SyncStoreOperator(OrdersOperator):
 
         if isinstance(error, PermanentError) or _is_last_try(context):
             with self.session(context) as session:
-                leave(session, run.id, code, left_as(error), str(error))
+                leave(session, run.id, code, left_as(error, by_hand=self.by_hand), str(error))
 
-    @staticmethod
-    def _raise(errors: Sequence[RetailSyncError], context: Context) -> None:
+    def _raise(self, errors: Sequence[RetailSyncError], context: Context) -> None:
         """Fail, so that another try follows, unless none of the errors can be helped by one."""
         if not errors:
             return
-        if _is_last_try(context) and all(isinstance(error, LockHeld) for error in errors):
+        if not self.by_hand and _is_last_try(context) and all(isinstance(error, LockHeld) for error in errors):
             raise AirflowSkipException(str(errors[0]))
         raise next((error for error in errors if not isinstance(error, PermanentError)), errors[0])
 
@@ -262,37 +267,34 @@ class SyncStoreOperator(OrdersOperator):
             scope=scope,
         )
 
-    @staticmethod
-    def _max_workers(context: Context) -> int:
-        return int(context["params"].get("max_workers") or Settings().crm_max_workers)
+    def _turns(self, context: Context) -> list[Name]:
+        """Return the places among the stores of the run, from one on that others are not likely to try first."""
+        from include.locks import LockSpace, Name
+
+        most = int(context["params"].get("max_workers") or Settings().crm_max_workers)
+        first = max(context["ti"].map_index or 0, 0)
+        run_id = self.sync_run_id(context)
+        return [Name(LockSpace.WORKER, f"{run_id} {(first + turn) % most}") for turn in range(most)]
 
 
 class CloseSyncOperator(OrdersOperator):
     """Close the record of the run with what became of each window, whatever happened."""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Return the number of windows by status; fails if a window failed."""
-        from include.orders_sync.runs import close_run, fail_run
+        """Return the number of windows by status; fails if a window failed, or a pipeline could not be planned."""
+        from include.orders_sync.closing import close_run
 
         run_id = self.sync_run_id(context)
         unplanned = [task for task in failed_tasks(context) if task.rpartition(".")[2] in {"open", "plan"}]
+        error = f"the run could not be planned, see the log of {', '.join(unplanned)}" if unplanned else None
         with permanent_errors_fail(), self.session(context) as session:
-            if unplanned:
-                error = f"the run could not be planned, see the log of {', '.join(unplanned)}"
-                fail_run(session, run_id, error)
-                self._push(context, run_id, "failed", error, changed=True)
-                raise AirflowFailException(error)
-            summary = close_run(session, self.control(context), run_id)
+            summary = close_run(session, self.control(context), run_id, error)
         self.log.info("%s: %s", summary.status, summary.text)
-        self._push(context, run_id, summary.status, summary.text, changed=summary.changed)
+        message = {"run_id": run_id, "status": summary.status, "text": summary.text, "changed": summary.changed}
+        context["ti"].xcom_push(key=MESSAGE_KEY, value=message)
         if summary.status == "failed":
             raise AirflowFailException(summary.text)
         return {"status": summary.status, "windows": len(summary.windows), **summary.totals}
-
-    @staticmethod
-    def _push(context: Context, run_id: str, status: str, text: str, *, changed: bool) -> None:
-        message = {"run_id": run_id, "status": status, "text": text, "changed": changed}
-        context["ti"].xcom_push(key=MESSAGE_KEY, value=message)
 
 
 def mapped_stores(pipeline: Pipeline, plans: Plans) -> list[dict[str, Any]]:
