@@ -11,7 +11,8 @@ RetailSyncError
 │   ├── FeedUnavailable     a report was not to be had: timeouts, 429, 5xx, broken off
 │   │   └── Unanswered      a request may be answered when it is made again
 │   │       └── TimedOut    the answer did not come in time
-│   └── ReportChanged       the pages of a report do not fit together, it has to be read again
+│   ├── ReportChanged       the pages of a report do not fit together, it has to be read again
+│   └── StreamBroken        a stream of changes broke off, it goes on where it was committed
 └── PermanentError          a retry cannot help, somebody has to act
     ├── BadRequest          a parameter that makes no sense
     ├── CatalogError        tables.yaml or columns.json is wrong
@@ -21,6 +22,8 @@ RetailSyncError
     ├── ValueDoesNotFit     the target's type cannot hold a value
     ├── ReportUnusable      a report lacks a column, answers another window, is not there
     ├── EmptySource         a table is empty at the source, its copy is not
+    ├── NotReady            a followed database lacks what it needs; every problem is named
+    ├── NeedsResync         the log that a stream has to read is gone
     └── CountMismatch       source and copy still differ after a repeat
 
 Messages name table, window and step, and say what to do. They never hold a
@@ -80,6 +83,10 @@ class ReportChanged(TransientError):
     """The pages of a report do not fit together; it has to be read again."""
 
 
+class StreamBroken(TransientError):
+    """A stream of changes broke off; the next one goes on where the last transaction was committed."""
+
+
 class PermanentError(RetailSyncError):
     """A retry cannot help."""
 
@@ -114,6 +121,14 @@ class ReportUnusable(PermanentError):
 
 class EmptySource(PermanentError):
     """A table is empty at the source and its copy is not; somebody has to say that this is right."""
+
+
+class NotReady(PermanentError):
+    """A followed database lacks what it needs; the message has a line a problem, each with its remedy."""
+
+
+class NeedsResync(PermanentError):
+    """The log that a stream has to read is gone: only a new copy closes the gap."""
 
 
 class CountMismatch(PermanentError):

@@ -50,6 +50,15 @@ class Settings(BaseSettings):
     source_pool: str = "pos_source"
     """The Airflow pool that caps how many windows are read at once."""
 
+    cdc_file: Path = PROJECT_ROOT / "include" / "cdc" / "replications.yaml"
+    """The databases that are followed."""
+
+    cdc_pool: str = "cdc_copy"
+    """The Airflow pool that caps how many tables of followed databases are copied at once."""
+
+    cdc_engine_memory: Annotated[int, Field(ge=128)] = 256
+    """Megabytes of Java's heap in the process that follows a database; the process needs about 150 more."""
+
     local_dir: Path = PROJECT_ROOT / ".local"
     """Where the embedded default keeps its databases, logs and results."""
 

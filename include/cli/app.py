@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from include.cli import audit, catalog, embedded, inspect, maintain, nightly, orders, replicate
+from include.cli import audit, catalog, cdc, embedded, inspect, maintain, nightly, orders, replicate
 from include.errors import BadRequest, CatalogError, NotConfigured, RetailSyncError
 
 _NOTHING_BEGUN = 2
@@ -34,6 +34,7 @@ app.command("plan-orders")(orders.plan_orders)
 app.command("orders-sync-profiler")(orders.orders_sync_profiler)
 app.command("td-orders-sync")(orders.td_orders_sync)
 app.command("uc-orders-sync")(orders.uc_orders_sync)
+app.command("cdc")(cdc.cdc)
 app.command("add-table")(catalog.add_table)
 app.command("demo")(embedded.demo)
 app.command("demo-orders")(embedded.demo_orders)

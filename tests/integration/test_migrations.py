@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+import include.cdc.tables  # noqa: F401 (adds its tables to the metadata)
 from include import migrations
 from include.catalog import Catalog, Table
 from include.connections import Connection, parse

@@ -1,0 +1,172 @@
+"""Apply batches of changes to the warehouse, each in one transaction with the position after it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from include.cdc import drift, incidents, letters
+from include.cdc.apply import Applied, OnDead, apply
+from include.cdc.changes import Change, Marker, TargetTable
+from include.cdc.collapse import Delta, UnknownColumns, collapse
+from include.cdc.run import CdcRun
+from include.cdc.state import ReplicationRow
+from include.cdc.targets import targets
+from include.errors import SchemaMismatch
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = logging.getLogger(__name__)
+
+SCHEMA_CHANGE = "schema_change"
+#: Saves the position of a batch, in its transaction.
+Save = Callable[["psycopg.Connection[Any]"], None]
+
+
+class _Refused(Exception):
+    """The target refused a value; its table may have to follow the source first."""
+
+
+@dataclass
+class Totals:
+    """What a stream has applied."""
+
+    events: int = 0
+    upserted: int = 0
+    deleted: int = 0
+    dead: int = 0
+    batches: int = 0
+
+
+@dataclass
+class Batches:
+    """Applies batches to the tables of an epoch, which follow the source's as these change."""
+
+    run: CdcRun
+    session: psycopg.Connection[Any]
+    row: ReplicationRow
+    tables: dict[str, TargetTable]
+    totals: Totals = field(default_factory=Totals)
+    left_out: dict[str, Collection[str]] = field(default_factory=dict)
+    """Columns of the source that the target cannot have, by table."""
+
+    @classmethod
+    def of(cls, run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow) -> Batches:
+        """Begin with the tables as they are, after they have followed what changed meanwhile."""
+        assert row.epoch is not None
+        batches = cls(run, session, row, targets(session, run.replication, row.epoch))
+        batches.follow(batches.tables)
+        return batches
+
+    def apply(self, changes: Sequence[Change], save: Save) -> None:
+        """
+        Apply changes in their order, and save the position after them.
+
+        Where the target does not know a column, or refuses a value, the tables follow the source
+        first; what is refused then is a dead letter.
+        """
+        try:
+            applied = self._apply(changes, save, self._refuse)
+        except (UnknownColumns, _Refused):
+            self.follow({change.table for change in changes} & self.tables.keys())
+            applied = self._apply(changes, save, self._bury)
+        self.totals.events += len(changes)
+        self.totals.batches += 1
+        self.totals.upserted += applied.upserted
+        self.totals.deleted += applied.deleted
+        self.totals.dead += applied.dead
+
+    def _apply(self, changes: Sequence[Change], save: Save, on_dead: OnDead) -> Applied:
+        with self.session.transaction():
+            deltas = collapse(changes, self.tables, self.left_out)
+            doubted = letters.open_keys(self.session, self.run.name)
+            applied = apply(self.session, deltas, self.tables, fetch=self._fetch, on_dead=on_dead, doubted=doubted)
+            for name in deltas.keys() & doubted.keys():
+                self._resolve(name, deltas[name])
+            save(self.session)
+        return applied
+
+    def _resolve(self, name: str, delta: Delta) -> None:
+        key = self.tables[name].key
+        keys = [dict(zip(key, values, strict=True)) for values in (*delta.deleted, *delta.rows)]
+        letters.resolve(self.session, self.run.name, name, None if delta.truncated else keys)
+
+    def follow(self, names: Iterable[str]) -> None:
+        """
+        Let tables follow what changed in their columns at the source.
+
+        What cannot follow is an incident, and its column is left out.
+
+        :raises SchemaMismatch: if a column may have been renamed: only a new copy has its values.
+        """
+        for name in list(names):
+            with self.run.at_source.session() as source:
+                found = drift.source_columns(source, *name.split(".", 1))
+            chosen = {column: kind for column, (kind, _, _) in found.items() if column not in self._without(name)}
+            missing = {column: value for column, (_, value, _) in found.items()}
+            changed = drift.compare(chosen, self.tables[name])
+            try:
+                with self.session.transaction():
+                    self.tables[name] = drift.follow(self.session, self.tables[name], changed, missing)
+            except SchemaMismatch as error:
+                self._report(name, [str(error)], incidents.Severity.UNHEALTHY)
+                raise
+            self.left_out[name] = {column for column in chosen if column not in self.tables[name].columns}
+            self._tell(name, changed.refused, [column for column in changed.added if found[column][2]])
+
+    def _without(self, name: str) -> Collection[str]:
+        return self.run.replication.without.get(name, ())
+
+    def _tell(self, name: str, refused: Mapping[str, str], rewritten: Sequence[str]) -> None:
+        texts = [f"column {column} {reason}; resync the table" for column, reason in refused.items()]
+        if rewritten:
+            columns = ", ".join(rewritten)
+            texts.append(f"{columns}: rows that were there may have got values without a change; resync the table")
+        if texts:
+            self._report(name, texts, incidents.Severity.DEGRADED)
+
+    def _report(self, name: str, texts: Sequence[str], severity: incidents.Severity) -> None:
+        incidents.report(self.session, self.run.name, SCHEMA_CHANGE, name, severity, "; ".join(texts))
+        log.warning("replication %s: %s: %s", self.run.name, name, "; ".join(texts))
+
+    def _fetch(self, name: str, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
+        """Read rows at the source as they are now; later changes of them follow in the stream."""
+        table = self.tables[name]
+        with self.run.at_source.session() as source:
+            found = drift.source_columns(source, *name.split(".", 1))
+            columns = [column for column in table.columns if column in found]
+            chosen = sql.SQL(", ").join(
+                sql.SQL("{}::{}::text").format(sql.Identifier(column), sql.SQL(found[column][0])) for column in columns
+            )
+            wanted = sql.SQL(" OR ").join(
+                sql.SQL("({})").format(
+                    sql.SQL(" AND ").join(
+                        sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(str(key[column])))
+                        for column in table.key
+                    )
+                )
+                for key in keys
+            )
+            relation = sql.Identifier(*name.split(".", 1))
+            rows = source.execute(sql.SQL("SELECT {} FROM {} WHERE {}").format(chosen, relation, wanted)).fetchall()
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    @staticmethod
+    def _refuse(name: str, *_: object) -> None:
+        raise _Refused(name)
+
+    def _bury(self, name: str, key: Mapping[str, Any], content: Mapping[str, Any], reason: str) -> None:
+        assert self.row.epoch is not None
+        letters.record(self.session, self.run.name, self.row.epoch, name, key, content, reason)
+
+
+def latest(items: Sequence[Change | Marker]) -> datetime | None:
+    """Return when the source committed the last of some changes and markers; None where nothing tells."""
+    at = max((item.at_ms for item in items), default=0)
+    return datetime.fromtimestamp(at / 1000, UTC) if at else None

@@ -1,0 +1,117 @@
+"""Decide which tables a replication has to copy, and pin the position from which its stream begins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from include.cdc import names, state
+from include.cdc.run import CdcRun
+from include.cdc.state import ReplicationRow, State, Status
+from include.errors import BadRequest
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = logging.getLogger(__name__)
+
+#: States in which a stream that was stopped on purpose stays so while a copy is made beside it.
+_KEPT = {State.STREAMING, State.STOPPED, State.NEEDS_RESYNC}
+
+
+def begin(run: CdcRun, *, resync: bool = False, tables: Sequence[str] = ()) -> list[str]:
+    """
+    Return the tables that have no finished copy, now recorded as pending.
+
+    A copy that was begun goes on, whatever is asked for. Rows that merely happen to be in a
+    target table do not count as copied.
+
+    :param resync: copy anew: everything, beside the copy that readers see, or some ``tables``.
+    :raises BadRequest: for tables that are not followed, or of a replication that was never copied.
+    """
+    with run.pinning(), run.in_warehouse() as session:
+        followed = {table.name: table for table in run.at_source.tables(run.replication)}
+        if unknown := [name for name in tables if name not in followed]:
+            raise BadRequest(f"replication {run.name} does not follow {', '.join(unknown)}")
+        row = state.read(session, run.name)
+        if row is None or row.state is State.DROPPED:
+            state.write(session, run.name, state=State.NEW, run_id=run.id, epoch=None, position=None)
+            row = run.row(session)
+        epoch = _epoch(run, session, row, whole=resync and not tables)
+        if resync and tables:
+            _again(run, session, row, epoch, tables)
+        known = state.tables(session, run.name, epoch)
+        for name, table in followed.items():
+            if name not in known:
+                target = run.replication.target_of(name)
+                values = {"target_table": target, "status": Status.PENDING, "rows_expected": table.rows}
+                state.write_table(session, run.name, epoch, name, **values)
+        known = state.tables(session, run.name, epoch)
+        left = [name for name in followed if known[name].status in {Status.PENDING, Status.COPYING}]
+        log.info("replication %s, step 1/4: %s of %s tables have to be copied", run.name, len(left), len(followed))
+        return left
+
+
+def pending(row: ReplicationRow) -> str:
+    """Return the epoch that is copied: the one that is made, else the present one, to which tables are added."""
+    epoch = row.next_epoch or row.epoch
+    assert epoch is not None
+    return epoch
+
+
+@contextmanager
+def pinned(run: CdcRun) -> Iterator[tuple[str, str | None]]:
+    """
+    Give the epoch that is copied and, where this run has just pinned it, the snapshot at its position.
+
+    The slot is made before anything is read: what is committed later is in the stream. One that
+    was made by a run which died before it could record it is made anew, nothing was copied then.
+    """
+    with ExitStack() as kept:
+        exported = None
+        with run.pinning(), run.in_warehouse() as session:
+            row = run.row(session)
+            epoch = pending(row)
+            if row.next_epoch is None or row.next_position is not None:
+                _publish(run)
+            else:
+                slot = names.slot(run.name, epoch)
+                with run.at_source.session() as source:
+                    run.at_source.drop_slot(source, slot)
+                _publish(run)
+                pin = kept.enter_context(run.at_source.pin(slot))
+                state.write(session, run.name, next_position={"pinned": pin.lsn, "offset": None})
+                exported = pin.snapshot
+                log.info("replication %s, step 2/4: slot %s pins the log at %s", run.name, slot, pin.lsn)
+        yield epoch, exported
+
+
+def _epoch(run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, *, whole: bool) -> str:
+    if row.next_epoch is not None:
+        return row.next_epoch
+    if row.epoch is not None and not whole:
+        return row.epoch
+    epoch = names.new_epoch(datetime.now(UTC))
+    kept = row.state if row.state in _KEPT else State.COPYING
+    state.write(session, run.name, next_epoch=epoch, next_position=None, state=kept, run_id=run.id)
+    log.info("replication %s: epoch %s begins", run.name, epoch)
+    return epoch
+
+
+def _again(
+    run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, epoch: str, tables: Sequence[str]
+) -> None:
+    """Let tables be copied again; while they are the stream waits, so that it misses nothing of them."""
+    if row.epoch is None:
+        raise BadRequest(f"replication {run.name} has no copy yet; run it with action=start")
+    with run.applying(run.settings.lock_wait):
+        for name in tables:
+            values = {"target_table": run.replication.target_of(name), "status": Status.PENDING, "chunk_key": None}
+            state.write_table(session, run.name, epoch, name, **values, snapshot=None, rows_copied=0, seconds=0)
+
+
+def _publish(run: CdcRun) -> None:
+    run.at_source.publish(run.replication, [table.name for table in run.at_source.tables(run.replication)])

@@ -1,0 +1,198 @@
+"""What became of a table's columns at the source, and the target following it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from include.cdc.changes import TargetTable
+from include.cdc.values import is_supported, split
+from include.engines.postgres.errors import translated
+from include.errors import SchemaMismatch
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = logging.getLogger(__name__)
+
+#: Of an enum come its words, of a domain the values of its base; a domain of arrays is no array to Debezium.
+_COLUMNS = """
+    SELECT a.attname::text,
+        CASE WHEN b.typtype = 'e' THEN 'text'
+             WHEN b.oid = a.atttypid OR b.typcategory = 'A' THEN format_type(a.atttypid, a.atttypmod)
+             ELSE format_type(b.oid, b.mod) END,
+        CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END,
+        NOT a.atthasmissing AND (a.atthasdef OR a.attidentity <> '')
+    FROM pg_attribute a
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE base AS (
+            SELECT t.oid, t.typtype, t.typcategory, t.typbasetype, t.typtypmod, a.atttypmod AS mod
+            FROM pg_type t WHERE t.oid = a.atttypid
+            UNION ALL
+            SELECT t.oid, t.typtype, t.typcategory, t.typbasetype, t.typtypmod,
+                CASE WHEN base.mod < 0 THEN base.typtypmod ELSE base.mod END
+            FROM base JOIN pg_type t ON t.oid = base.typbasetype WHERE base.typtype = 'd'
+        )
+        SELECT * FROM base WHERE typtype <> 'd'
+    ) b
+    WHERE a.attrelid = (
+        SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relname = %s
+    )
+    AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+    ORDER BY a.attnum
+"""
+#: Marks a column that followed: what comes later beside it is no new name of it.
+_DROPPED = "dropped at the source"
+_UNMARKED = """
+    SELECT attname::text, attnotnull FROM pg_attribute
+    WHERE attrelid = to_regclass(%s) AND attname = ANY(%s)
+      AND col_description(attrelid, attnum) IS DISTINCT FROM %s
+"""
+_INTEGERS = ("smallint", "integer", "bigint")
+_FLOATS = ("real", "double precision")
+#: Fractions of a second have six digits where a type does not say how many.
+_PRECISE = ("timestamp without time zone", "timestamp with time zone", "time without time zone")
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Drift:
+    """
+    How the columns of the source differ from those of the target.
+
+    :param added: new columns with their types.
+    :param dropped: columns that the source does not have, also those that followed long ago.
+    :param widened: columns with the types that they have at the source now.
+    :param refused: columns that cannot follow, with the reason.
+    """
+
+    added: dict[str, str] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    widened: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def source_columns(
+    session: psycopg.Connection[Any], schema: str, table: str
+) -> dict[str, tuple[str, str | None, bool]]:
+    """
+    Return the columns of a table of a PostgreSQL source, generated ones left out.
+
+    By name: the type as ``format_type`` writes it (``text`` for an enum, the base type for a domain);
+    the value, as text, that rows from before the column was added have by its default, as long as the
+    table was not rewritten since; whether such rows may have got values of which the stream tells
+    nothing: the column has a default that the server did not keep as one value. That is so for
+    volatile defaults, serial and identity columns, and rewritten tables, but also for a default that
+    was set after the column was added: the two cannot be told apart. Of columns that were always
+    there it means nothing.
+    """
+    with translated(f"reading the columns of {schema}.{table}"):
+        rows = session.execute(_COLUMNS, (schema, table)).fetchall()
+    return {name: (type_, missing, rewritten) for name, type_, missing, rewritten in rows}
+
+
+def compare(source_columns: Mapping[str, str], target: TargetTable) -> Drift:
+    """Compare the columns that the source has now, with their types, with those of the target."""
+    drift = Drift(dropped=tuple(name for name in target.columns if name not in source_columns))
+    for name, type_ in source_columns.items():
+        present = target.columns.get(name)
+        if present is None:
+            if is_supported(type_):
+                drift.added[name] = type_
+            else:
+                drift.refused[name] = f"is new, and {type_} cannot be replicated"
+        elif present != type_:
+            if _is_wider(type_, present):
+                drift.widened[name] = type_
+            else:
+                drift.refused[name] = f"is {type_} at the source, {present} at the target"
+    for name in target.key:
+        if name in drift.dropped:
+            drift.refused[name] = "is part of the key, and gone at the source"
+    return replace(drift, dropped=tuple(name for name in drift.dropped if name not in drift.refused))
+
+
+def follow(
+    session: psycopg.Connection[Any], target: TargetTable, drift: Drift, missing_values: Mapping[str, str | None]
+) -> TargetTable:
+    """
+    Let the target follow, within the caller's transaction; return it as it is then.
+
+    A new column has its constant default here too: rows that are there, and changes that are older
+    than the column, get what they have at the source. A dropped one stays, and may be NULL from now.
+
+    :param missing_values: the constant defaults of new columns, as texts.
+    :raises SchemaMismatch: if a column may have been renamed: its values came without changes.
+    """
+    with translated(f"following the columns of {target.source} in {target.schema}.{target.name}"):
+        dropped = _newly_dropped(session, target, drift)
+        _refuse_renamed(target, drift, dropped)
+        actions = [_addition(name, type_, missing_values.get(name)) for name, type_ in drift.added.items()]
+        for name, type_ in drift.widened.items():
+            actions.append(sql.SQL("ALTER COLUMN {} TYPE {}").format(sql.Identifier(name), sql.SQL(type_)))
+        for name in (name for name, is_required in dropped.items() if is_required):
+            actions.append(sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(name)))
+        if actions:
+            relation = sql.Identifier(target.schema, target.name)
+            session.execute(sql.SQL("ALTER TABLE {} {}").format(relation, sql.SQL(", ").join(actions)))
+        for name in dropped:
+            column = sql.Identifier(target.schema, target.name, name)
+            session.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(column, sql.Literal(_DROPPED)))
+    for what, names in (("added", drift.added), ("dropped", dropped), ("widened", drift.widened)):
+        if names:
+            log.info("%s: columns %s at the source: %s", target.source, what, ", ".join(names))
+    return replace(target, columns={**target.columns, **drift.widened, **drift.added})
+
+
+def _refuse_renamed(target: TargetTable, drift: Drift, dropped: Mapping[str, bool]) -> None:
+    for name in dropped:
+        if same := [new for new, type_ in drift.added.items() if type_ == target.columns[name]]:
+            raise SchemaMismatch(
+                f"{target.source}: column {same[0]} may be {name} under a new name, and what it holds"
+                " came without a change; copy the table again"
+            )
+
+
+def _addition(name: str, type_: str, default: str | None) -> sql.Composed:
+    kept: sql.Composable = sql.SQL("")
+    if default is not None:
+        kept = sql.SQL(" DEFAULT {}::{}").format(sql.Literal(default), sql.SQL(type_))
+    return sql.SQL("ADD COLUMN IF NOT EXISTS {} {}{}").format(sql.Identifier(name), sql.SQL(type_), kept)
+
+
+def _newly_dropped(session: psycopg.Connection[Any], target: TargetTable, drift: Drift) -> dict[str, bool]:
+    """Return the dropped columns that did not follow yet, and whether each still has to have a value."""
+    if not drift.dropped:
+        return {}
+    relation = sql.Identifier(target.schema, target.name).as_string(session)
+    rows = session.execute(_UNMARKED, (relation, list(drift.dropped), _DROPPED)).fetchall()
+    return dict(rows)
+
+
+def _is_wider(type_: str, other: str) -> bool:
+    """Whether a type holds all of another one, written as there."""
+    base, lengths = split(type_)
+    other_base, other_lengths = split(other)
+    if base == "numeric" and other_base == "numeric" and lengths and other_lengths:
+        (precision, scale), (other_precision, other_scale) = lengths, other_lengths
+        return scale >= other_scale and precision - scale >= other_precision - other_scale
+    if base == other_base and base in (*_PRECISE, "numeric", "character varying"):
+        longest = _DIGITS if base in _PRECISE else None
+        return _length(lengths, longest) >= _length(other_lengths, longest)
+    if base == "text":
+        return other_base == "character varying"
+    for family in (_INTEGERS, _FLOATS):
+        if base in family and other_base in family:
+            return family.index(base) > family.index(other_base)
+    return False
+
+
+def _length(lengths: tuple[int, ...], unlimited: int | None) -> float:
+    if lengths:
+        return lengths[0]
+    return float("inf") if unlimited is None else unlimited

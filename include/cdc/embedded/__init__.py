@@ -1,0 +1,1 @@
+"""Debezium in a process of ours: no Kafka."""

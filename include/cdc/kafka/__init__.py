@@ -1,0 +1,1 @@
+"""Kafka Connect mode: Debezium runs in Connect, its topics are read here."""

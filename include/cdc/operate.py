@@ -1,0 +1,84 @@
+"""What people do with a replication beside starting it: stop, resume, drop."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from include.cdc import names, state
+from include.cdc.copy import STAGING
+from include.cdc.run import CdcRun
+from include.cdc.state import State
+from include.errors import BadRequest, NeedsResync
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = logging.getLogger(__name__)
+
+
+def stop(run: CdcRun) -> str:
+    """
+    Let the stream rest; returns what that means for the source.
+
+    The slot stays, and with it all log from here on: the source keeps it until the replication is
+    resumed, or dropped.
+    """
+    with run.applying(run.settings.lock_wait), run.in_warehouse() as session:
+        row = run.row(session)
+        state.write(session, run.name, state=State.STOPPED, reason="stopped by hand", run_id=run.id)
+        with run.at_source.session() as source:
+            keeps = source.execute("SHOW max_slot_wal_keep_size").fetchone()
+            slot = run.at_source.slot(source, names.slot(run.name, row.epoch)) if row.epoch else None
+    limit = "without a limit: its disk may fill" if keeps and keeps[0] == "-1" else f"up to {keeps and keeps[0]}"
+    kept = f", {slot.behind:,} bytes now" if slot else ""
+    text = f"replication {run.name} is stopped; the source keeps its log for it, {limit}{kept}"
+    log.warning("%s", text)
+    return text
+
+
+def resume(run: CdcRun) -> None:
+    """
+    Let the stream go on where it was stopped.
+
+    :raises NeedsResync: if the log that it has to read is gone.
+    :raises BadRequest: for a replication that has no copy yet.
+    """
+    with run.applying(run.settings.lock_wait), run.in_warehouse() as session:
+        row = run.row(session)
+        if row.state is State.NEEDS_RESYNC:
+            raise NeedsResync(f"replication {run.name}: {row.reason}; run it with action=resync")
+        if row.epoch is None:
+            raise BadRequest(f"replication {run.name} has no copy yet; run it with action=start")
+        state.write(session, run.name, state=State.STREAMING, reason=None, run_id=run.id)
+        log.info("replication %s is resumed", run.name)
+
+
+def drop(run: CdcRun) -> None:
+    """Follow the source no more: its slots and publication go, the tables in the warehouse stay as they are."""
+    with run.pinning(), run.applying(run.settings.lock_wait), run.in_warehouse() as session:
+        row = run.row(session)
+        with run.at_source.session() as source:
+            for slot in run.at_source.slots(source, run.name):
+                run.at_source.drop_slot(source, slot)
+            publication = sql.Identifier(names.publication(run.name))
+            source.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(publication))
+        with session.transaction():
+            _drop_staging(run, session, [epoch for epoch in (row.epoch, row.next_epoch) if epoch])
+            values: dict[str, Any] = {"epoch": None, "next_epoch": None, "position": None, "next_position": None}
+            state.write(session, run.name, **values, state=State.DROPPED, reason="dropped by hand", run_id=run.id)
+            state.forget_tables(session, run.name, [])
+            session.execute(
+                "UPDATE dbo.cdc_incidents SET closed_at = now() WHERE replication = %s AND closed_at IS NULL",
+                (run.name,),
+            )
+        log.info("replication %s is dropped; its tables in %s stay", run.name, run.replication.target_schema)
+
+
+def _drop_staging(run: CdcRun, session: psycopg.Connection[Any], epochs: list[str]) -> None:
+    for epoch in epochs:
+        for table in state.tables(session, run.name, epoch):
+            staged = sql.Identifier(STAGING, names.staging_table(run.name, table))
+            session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(staged))
