@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 STAMP := $(VENV)/.retail-sync-setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-orders test test-mssql test-unit lint format bench airflow stop clean requirements
+.PHONY: help setup demo demo-orders demo-cdc test test-mssql test-cdc test-unit lint format bench airflow stop clean requirements
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ demo: setup ## replicate sample data by a real Airflow on embedded servers, and 
 demo-orders: setup ## sync the orders of six stores from two CRMs by a real Airflow, and prove the result
 	$(BIN)/python -m include demo-orders
 
+demo-cdc: setup ## follow a shop that is changed all the time, kill it twice, and prove the result; needs Java 17
+	$(BIN)/python -m include demo-cdc
+
 test: setup ## run all tests
 	$(BIN)/pytest tests/unit tests/integration tests/engines --numprocesses 2 --dist loadfile
 	$(BIN)/pytest tests/dags tests/e2e
@@ -40,6 +43,9 @@ test-mssql: setup ## run the suite of engines against a SQL Server
 	    dsn="Server=127.0.0.1,$${port:-1433};Database=tempdb;UID=sa;PWD={$$password};Encrypt=yes;TrustServerCertificate=yes"; \
 	fi; \
 	RETAIL_SYNC_TEST_MSSQL="$$dsn" $(BIN)/pytest tests/engines
+
+test-cdc: setup ## kill the stream of a followed database at each point, twenty times
+	RETAIL_SYNC_TEST_CDC_ROUNDS=20 $(BIN)/pytest tests/integration/test_cdc_killed.py
 
 test-unit: setup ## run the tests that need no server
 	$(BIN)/pytest tests/unit

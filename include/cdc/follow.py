@@ -21,11 +21,13 @@ class Task:
     :param minutes: go on for so long; 0 ends as soon as all is applied that is committed now.
     :param compare: compare source and target at the moment where the stream ends.
     :param wait: seconds to wait for another stream of the replication.
+    :param consumer: in Kafka Connect mode, which of the replication's consumers this is, from 0.
     """
 
     minutes: float = 0.0
     compare: bool = False
     wait: float = 0.0
+    consumer: int = 0
 
 
 def follow(run: CdcRun, task: Task, told: Told = lambda _: None) -> dict[str, Any]:

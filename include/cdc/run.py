@@ -21,6 +21,8 @@ from include.settings import Settings
 if TYPE_CHECKING:
     import psycopg
 
+    from include.cdc.prerequisites.kafka import KafkaParts
+
 
 @dataclass(frozen=True)
 class CdcRun:
@@ -28,6 +30,7 @@ class CdcRun:
     A run.
 
     :param holder: what the databases show of our sessions.
+    :param kafka: in Kafka Connect mode, the connections that it needs; None for those of the environment.
     """
 
     id: str
@@ -37,6 +40,7 @@ class CdcRun:
     control: Connection
     settings: Settings
     holder: str
+    kafka: KafkaParts | None = None
 
     @property
     def name(self) -> str:

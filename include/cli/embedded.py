@@ -50,6 +50,25 @@ def demo_orders() -> None:
         raise typer.Exit(_FAILED)
 
 
+def demo_cdc() -> None:
+    """Follow a shop that is changed all the time, killed twice, and prove the result."""
+    from include.demo.cdc import run_cdc_demo
+
+    result = run_cdc_demo(common.settings(), common.console)
+    verdict = "[bold green]equal[/]" if result.equal else "[bold red]DIFFERENT[/]"
+    common.console.print(
+        f"{result.rows_copied:,} rows copied, {result.changes:,} changed meanwhile, killed {result.kills} times:"
+        f" {result.lost} lost, {result.doubled} doubled, {result.different} different"
+    )
+    common.console.print(
+        f"{result.events_s:,.0f} changes/s applied, {result.lag_s} s behind, {result.engine_mb:.0f} MB in the process"
+    )
+    common.console.print(f"source and warehouse {verdict}, {result.seconds:.0f} s")
+    common.console.print(f"Look around: {_airflow_url()}   (`make stop` ends it, `make clean` removes it)")
+    if not result.equal:
+        raise typer.Exit(_FAILED)
+
+
 def bench(
     rows: Annotated[int, typer.Option(min=1000, help="Rows of the 184-column table.")] = 300_000,
     rounds: Annotated[int, typer.Option(min=1, help="Alternating runs of each way.")] = 3,

@@ -21,7 +21,7 @@ import httpx
 
 from include.connections import embedded_environment, embedded_file
 from include.demo.local_crm import PORT_VARIABLE, connections_of
-from include.demo.postgres import AIRFLOW, CONTROL, SOURCE, WAREHOUSE, EmbeddedPostgres
+from include.demo.postgres import AIRFLOW, CONTROL, SHOP, SOURCE, WAREHOUSE, EmbeddedPostgres
 from include.demo.process import Process
 from include.errors import ConnectionLost
 from include.orders_sync.pipelines import PIPELINES
@@ -60,7 +60,8 @@ class LocalAirflow:
             # a scheduler that finds no API server fails the first tasks
             self._start("scheduler")
         self._await_api()
-        for pool in (Settings().source_pool, *(pipeline.connection for pipeline in PIPELINES.values())):
+        settings = Settings()
+        for pool in (settings.source_pool, settings.cdc_pool, *(each.connection for each in PIPELINES.values())):
             self.set_pool(pool, _POOL_SLOTS)
 
     def stop(self) -> None:
@@ -87,6 +88,7 @@ class LocalAirflow:
             "AIRFLOW_CONN_POS_SOURCE": self.postgres.uri(SOURCE),
             "AIRFLOW_CONN_WAREHOUSE": self.postgres.uri(WAREHOUSE),
             "AIRFLOW_CONN_CONTROL": self.postgres.uri(CONTROL),
+            "AIRFLOW_CONN_SHOP": self.postgres.uri(SHOP),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.postgres.uri(AIRFLOW, "postgresql+psycopg"),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
             "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
@@ -184,6 +186,7 @@ class LocalAirflow:
 
 
 _FIXED = {
+    "RETAIL_SYNC_CDC_FILE": str(PROJECT_ROOT / "include" / "demo" / "shop.yaml"),
     "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -74,13 +74,15 @@ def follow_in_process(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
 def read_task(line: str) -> tuple[CdcRun, Task]:
     """Read what ``follow_in_process`` has written."""
     content = json.loads(line)
-    connections = {name: Connection(**content[name]) for name in _CONNECTIONS}
+    source, warehouse, control = (Connection(**content[name]) for name in _CONNECTIONS)
     run = CdcRun(
         id=content["id"],
         replication=Replication.model_validate(content["replication"]),
         settings=Settings(),
         holder=content["holder"],
-        **connections,
+        source=source,
+        warehouse=warehouse,
+        control=control,
     )
     return run, Task(**content["task"])
 

@@ -55,7 +55,8 @@ class _Stream:
     marker: str
     until: str | None = None
     """A snapshot: the stream ends before the first transaction that it does not see."""
-    source_at: datetime | None = None
+    lag: float | None = None
+    """Seconds from the commit at the source to its apply, of what was applied last."""
     caught_up: bool = False
     engine: Engine | None = None
     began: float = field(default_factory=time.monotonic)
@@ -90,13 +91,14 @@ class _Stream:
         pinned = (self.batches.row.position or {}).get("pinned")
         position = {"pinned": pinned, "offset": offset}
         self.revision = state.advance(session, self.batches.row, self.revision, position, at, events)
-        self.source_at = at or self.source_at
+        if at:
+            self.lag = round(max((datetime.now(UTC) - at).total_seconds(), 0.0), 1)
 
     def _tell(self) -> None:
         now = time.monotonic()
         if now - self._told_at >= _TELL_SECONDS or self.caught_up:
             self._told_at = now
-            self.told({"message": "progress", "events": self.batches.totals.events, "lag": self.lag()})
+            self.told({"message": "progress", "events": self.batches.totals.events, "lag": self.lag})
 
     def assert_caught_up(self) -> None:
         """
@@ -106,13 +108,6 @@ class _Stream:
         """
         if not self.caught_up:
             raise StreamBroken(f"replication {self.run.name}: the stream was stopped before it had caught up")
-
-    def lag(self) -> float | None:
-        """Return how many seconds ago the source committed what was applied last; 0 when caught up."""
-        at = self.source_at
-        if self.caught_up:
-            return 0.0
-        return round((datetime.now(UTC) - at).total_seconds(), 1) if at else None
 
 
 def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine], None]) -> dict[str, Any]:
@@ -248,7 +243,7 @@ def _figures(stream: _Stream) -> dict[str, Any]:
         "deleted": totals.deleted,
         "dead": totals.dead,
         "batches": totals.batches,
-        "lag": stream.lag(),
+        "lag": stream.lag,
         "seconds": round(seconds, 2),
         "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -142,7 +143,8 @@ class _Run:
             wait = _WAIT if end is None else max(0.0, min(_WAIT, end - time.monotonic()))
             found, ends = self.client.messages(batch, wait)
             # nothing that was fetched before the partitions were assigned anew
-            found = [message for message in found if message.offset >= kept[message.topic, message.partition]]
+            found = [one for one in found if one.offset >= kept.get((one.topic, one.partition), math.inf)]
+            ends = {partition: offset for partition, offset in ends.items() if partition in kept}
             if found:
                 after = {(message.topic, message.partition): message.offset + 1 for message in found}
                 self._apply(handle, found, {partition: kept[partition] for partition in after}, after)
