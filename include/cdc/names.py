@@ -33,6 +33,11 @@ def publication(replication: str) -> str:
     return f"rs_{replication}"
 
 
+def connector(replication: str) -> str:
+    """Return the connector of Kafka Connect mode; another epoch gives it another configuration."""
+    return f"retail_sync_{replication}"
+
+
 def consumer_group(replication: str, epoch: str) -> str:
     """Return the consumer group of an epoch: fresh after a resync, the same in between."""
     return f"cdc_consumer_{replication}_{epoch}"

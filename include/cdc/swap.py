@@ -11,7 +11,7 @@ from psycopg import sql
 from include.cdc import names, state
 from include.cdc.begin import pending
 from include.cdc.copy import STAGING
-from include.cdc.models import Deletes
+from include.cdc.models import Deletes, Mode
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow, State, Status, TableRow
 
@@ -56,7 +56,8 @@ def swap(run: CdcRun) -> list[str]:
             with session.transaction():
                 _publish(run, session, row, ready)
         log.info("replication %s, step 4/4: %s tables are in place", run.name, len(ready))
-        _drop_old_slots(run, session)
+        if run.replication.mode is Mode.EMBEDDED:
+            drop_old_slots(run, session)
         return sorted(ready)
 
 
@@ -136,8 +137,12 @@ def _keep_deleted(
     )
 
 
-def _drop_old_slots(run: CdcRun, session: psycopg.Connection[Any]) -> None:
-    """Remove slots of epochs that are gone: they would keep the source's log for ever."""
+def drop_old_slots(run: CdcRun, session: psycopg.Connection[Any]) -> None:
+    """
+    Remove slots of epochs that are gone: they would keep the source's log for ever.
+
+    In Kafka Connect mode that waits until the connector reads from another one.
+    """
     row = run.row(session)
     kept = {names.slot(run.name, epoch) for epoch in (row.epoch, row.next_epoch) if epoch}
     with run.at_source.session() as source:

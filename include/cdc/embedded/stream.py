@@ -30,8 +30,9 @@ from include.cdc.embedded.engine import Engine, Event, start_java, write_offset
 from include.cdc.embedded.settings import engine_settings
 from include.cdc.events import parse
 from include.cdc.follow import Task, Told
+from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
-from include.cdc.state import ReplicationRow, State, Status
+from include.cdc.state import ReplicationRow, State
 from include.errors import NeedsResync, RetailSyncError, StreamBroken
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
         kept.enter_context(run.applying(task.wait))
         session = kept.enter_context(run.in_warehouse())
         row = run.row(session)
-        if reason := _must_wait(session, run, row):
+        if reason := must_wait(session, run, row):
             return {"waiting": reason, "events": 0}
         source = kept.enter_context(run.at_source.session())
         _assert_readable(run, session, row, source)
@@ -152,19 +153,6 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
             _record(session, run, row, stream, began, error)
         compared = _compared(snapshot, session, batches) if snapshot else None
         return {**_figures(stream), "compared": compared}
-
-
-def _must_wait(session: psycopg.Connection[Any], run: CdcRun, row: ReplicationRow) -> str | None:
-    """Return why nothing is applied now, None if it is."""
-    if row.epoch is None:
-        return "its first copy is not finished"
-    if row.state is State.NEEDS_RESYNC:
-        raise NeedsResync(f"replication {run.name}: {row.reason}; run it with action=resync")
-    if row.state is not State.STREAMING:
-        return f"it is {row.state}; run it with action=resume"
-    tables = state.tables(session, run.name, row.epoch).values()
-    copying = [table.source_table for table in tables if table.status is not Status.LIVE]
-    return f"{', '.join(copying)} is copied again, and would miss changes" if copying else None
 
 
 def _assert_readable(

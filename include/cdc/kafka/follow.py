@@ -1,0 +1,234 @@
+"""Follow a source whose changes Kafka Connect writes into topics."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from include.cdc import incidents, names
+from include.cdc.batches import Batches, latest
+from include.cdc.changes import Change, Op
+from include.cdc.events import parse
+from include.cdc.follow import Task, Told
+from include.cdc.kafka.brokers import Brokers
+from include.cdc.kafka.client import Message
+from include.cdc.kafka.connect import Connect
+from include.cdc.kafka.connectors import config
+from include.cdc.kafka.consumer import Share, consume
+from include.cdc.prerequisites.kafka import KafkaParts, parts
+from include.cdc.ready import must_wait
+from include.cdc.run import CdcRun
+from include.cdc.state import ReplicationRow
+from include.cdc.swap import drop_old_slots
+from include.errors import BadRequest, RetailSyncError, StreamBroken
+from include.locks import LockSpace, Name, hold
+
+if TYPE_CHECKING:
+    import psycopg
+
+log = logging.getLogger(__name__)
+
+TRUNCATED = "truncated"
+_OTHER_KEY_HEADERS = ("__debezium.newkey", "__debezium.oldkey")
+
+
+@dataclass
+class _Topics:
+    """The topics of a replication, applied by one of its consumers."""
+
+    run: CdcRun
+    batches: Batches
+    told: Told
+    lag: float | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    def handle(self, session: psycopg.Connection[Any], messages: Sequence[Message]) -> None:
+        """Apply messages in the transaction that is open."""
+        parsed = [parse(message.key, message.value, _other_key(message)) for message in messages]
+        changes = [item for item in parsed if isinstance(item, Change)]
+        at = latest(changes)
+        self.batches.apply(self._ordered(session, changes), lambda session: self._save(session, len(changes), at))
+        if at:
+            self.lag = round(max((datetime.now(UTC) - at).total_seconds(), 0.0), 1)
+        self.told({"message": "progress", "events": self.batches.totals.events, "lag": self.lag})
+
+    def _ordered(self, session: psycopg.Connection[Any], changes: list[Change]) -> list[Change]:
+        """
+        Return the changes whose order is known.
+
+        Those of a row are in one partition, in order; a TRUNCATE is in any of them.
+        """
+        if self.run.replication.kafka.consumers == 1:
+            return changes
+        for table in sorted({change.table for change in changes if change.op is Op.TRUNCATE}):
+            text = "was truncated, and partitions do not tell before or after which changes: resync the table"
+            incidents.report(session, self.run.name, TRUNCATED, table, incidents.Severity.UNHEALTHY, f"{table} {text}")
+        return [change for change in changes if change.op is not Op.TRUNCATE]
+
+    def _save(self, session: psycopg.Connection[Any], events: int, at: datetime | None) -> None:
+        row = self.batches.row
+        moved = session.execute(
+            "UPDATE dbo.cdc_replications SET applied_at = now(), source_at = greatest(source_at, %s),"
+            " events = events + %s, updated_at = now() WHERE name = %s AND epoch = %s",
+            (at, events, row.name, row.epoch),
+        ).rowcount
+        if not moved:
+            raise StreamBroken(f"replication {row.name}: it was copied anew or dropped; nothing of this batch is kept")
+
+    def figures(self) -> dict[str, Any]:
+        """Return what was done."""
+        totals = self.batches.totals
+        return {
+            "events": totals.events,
+            "upserted": totals.upserted,
+            "deleted": totals.deleted,
+            "dead": totals.dead,
+            "batches": totals.batches,
+            "lag": self.lag,
+            "seconds": round(time.monotonic() - self.began, 2),
+            "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "compared": None,
+        }
+
+
+def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
+    """
+    Apply what the topics hold; the first consumer also sees to it that the connector is as it should be.
+
+    :raises BadRequest: for a comparison: topics have no common moment at which a stream could end.
+    """
+    if task.compare:
+        raise BadRequest(f"replication {run.name}: only an embedded stream ends at a moment that can be compared")
+    given = run.kafka or parts(run.replication, run.source, run.settings.local_dir)
+    with ExitStack() as kept:
+        kept.enter_context(_sharing(run, task))
+        session = kept.enter_context(run.in_warehouse())
+        row = run.row(session)
+        if reason := must_wait(session, run, row):
+            return {"waiting": reason, "events": 0}
+        topics = _Topics(run, Batches.of(run, session, row), told)
+        if task.consumer == 0:
+            _ensure(run, session, topics.batches, given)
+        began, error, caught_up = datetime.now(UTC), None, False
+        try:
+            assert row.epoch is not None
+            done = consume(
+                Brokers.of(run.replication.kafka.brokers, given.brokers),
+                session,
+                run.name,
+                row.epoch,
+                topics.handle,
+                share=Share(task.consumer, run.replication.kafka.consumers),
+                seconds=task.minutes * 60,
+            )
+            caught_up = done.caught_up
+        except Exception as failure:
+            error = str(failure)
+            raise
+        finally:
+            _record(session, run, row, task, topics, (began, caught_up, error))
+    return topics.figures()
+
+
+def connector_failures(run: CdcRun) -> list[str]:
+    """Return a line a part of the connector that does not run; one that cannot be asked is a line too."""
+    try:
+        given = run.kafka or parts(run.replication, run.source, run.settings.local_dir)
+        with closing(Connect.of(run.replication.kafka.connect, given.connect)) as connect:
+            status = connect.status(names.connector(run.name))
+    except RetailSyncError as error:
+        return [str(error)]
+    return status.failures if status else [f"Kafka Connect has no connector {names.connector(run.name)}"]
+
+
+def stop_connector(run: CdcRun) -> None:
+    """Let the connector rest; it keeps its position."""
+    _turn(run, "stop")
+
+
+def resume_connector(run: CdcRun) -> None:
+    """Let the connector go on."""
+    _turn(run, "resume")
+
+
+def delete_connector(run: CdcRun) -> None:
+    """Remove the connector; its topics stay until the brokers' retention."""
+    _turn(run, "delete")
+
+
+def _turn(run: CdcRun, action: str) -> None:
+    given = run.kafka or parts(run.replication, run.source, run.settings.local_dir)
+    with closing(Connect.of(run.replication.kafka.connect, given.connect)) as connect:
+        name = names.connector(run.name)
+        if connect.status(name) is not None:
+            getattr(connect, action)(name)
+
+
+def _sharing(run: CdcRun, task: Task) -> Any:
+    """Several consumers apply at once, each its own partitions; who swaps or stops waits for all of them."""
+    locks = [
+        Name(LockSpace.REPLICATION, f"{run.name} apply", shared=True),
+        Name(LockSpace.REPLICATION, f"{run.name} consumer {task.consumer}"),
+    ]
+    return hold(run.control, locks, holder=run.holder, wait=task.wait)
+
+
+def _ensure(run: CdcRun, session: psycopg.Connection[Any], batches: Batches, given: KafkaParts) -> None:
+    """Give the connector its configuration, restart what failed, and drop slots that nobody reads any more."""
+    assert batches.row.epoch is not None
+    brokers = Brokers.of(run.replication.kafka.brokers, given.brokers)
+    wanted = config(
+        run.replication,
+        given.source,
+        batches.row.epoch,
+        sorted(batches.tables),
+        names.publication(run.name),
+        names.slot(run.name, batches.row.epoch),
+        brokers=brokers.addresses,
+    )
+    with closing(Connect.of(run.replication.kafka.connect, given.connect)) as connect:
+        name = names.connector(run.name)
+        sent = connect.ensure(name, wanted)
+        status = connect.status(name)
+        if not sent and status is not None and status.failures:
+            connect.restart_failed(name)
+    drop_old_slots(run, session)
+
+
+def _record(
+    session: psycopg.Connection[Any],
+    run: CdcRun,
+    row: ReplicationRow,
+    task: Task,
+    topics: _Topics,
+    ending: tuple[datetime, bool, str | None],
+) -> None:
+    if session.broken:
+        return
+    figures = topics.figures()
+    session.execute(
+        "INSERT INTO dbo.cdc_applies (run_id, replication, epoch, consumer, events, upserted, deleted, dead, batches,"
+        " lag_seconds, memory_mb, started_at, caught_up, error, finished_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())",
+        (
+            *(run.id, row.name, row.epoch, task.consumer),
+            *(figures[name] for name in ("events", "upserted", "deleted", "dead", "batches", "lag", "memory_mb")),
+            *ending,
+        ),
+    )
+
+
+def _other_key(message: Message) -> Mapping[str, Any] | None:
+    headers = dict(message.headers)
+    for name in _OTHER_KEY_HEADERS:
+        if content := headers.get(name):
+            key = json.loads(content)
+            return key if isinstance(key, dict) else None
+    return None
