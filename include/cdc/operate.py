@@ -9,6 +9,8 @@ from psycopg import sql
 
 from include.cdc import names, state
 from include.cdc.copy import STAGING
+from include.cdc.kafka import connector
+from include.cdc.models import Mode
 from include.cdc.run import CdcRun
 from include.cdc.state import State
 from include.errors import BadRequest, NeedsResync
@@ -29,6 +31,8 @@ def stop(run: CdcRun) -> str:
     with run.applying(run.settings.lock_wait), run.in_warehouse() as session:
         row = run.row(session)
         state.write(session, run.name, state=State.STOPPED, reason="stopped by hand", run_id=run.id)
+        if _has_connector(run):
+            connector.stop(run)
         with run.at_source.session() as source:
             keeps = source.execute("SHOW max_slot_wal_keep_size").fetchone()
             slot = run.at_source.slot(source, names.slot(run.name, row.epoch)) if row.epoch else None
@@ -52,6 +56,8 @@ def resume(run: CdcRun) -> None:
             raise NeedsResync(f"replication {run.name}: {row.reason}; run it with action=resync")
         if row.epoch is None:
             raise BadRequest(f"replication {run.name} has no copy yet; run it with action=start")
+        if _has_connector(run):
+            connector.resume(run)
         state.write(session, run.name, state=State.STREAMING, reason=None, run_id=run.id)
         log.info("replication %s is resumed", run.name)
 
@@ -60,6 +66,8 @@ def drop(run: CdcRun) -> None:
     """Follow the source no more: its slots and publication go, the tables in the warehouse stay as they are."""
     with run.pinning(), run.applying(run.settings.lock_wait), run.in_warehouse() as session:
         row = run.row(session)
+        if _has_connector(run):
+            connector.delete(run)
         with run.at_source.session() as source:
             for slot in run.at_source.slots(source, run.name):
                 run.at_source.drop_slot(source, slot)
@@ -75,6 +83,10 @@ def drop(run: CdcRun) -> None:
                 (run.name,),
             )
         log.info("replication %s is dropped; its tables in %s stay", run.name, run.replication.target_schema)
+
+
+def _has_connector(run: CdcRun) -> bool:
+    return run.replication.mode is Mode.KAFKA_CONNECT
 
 
 def _drop_staging(run: CdcRun, session: psycopg.Connection[Any], epochs: list[str]) -> None:

@@ -7,27 +7,26 @@ import logging
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.cdc import incidents, names
+from include.cdc import incidents
 from include.cdc.batches import Batches, latest
 from include.cdc.changes import Change, Op
 from include.cdc.events import parse
 from include.cdc.follow import Task, Told
+from include.cdc.kafka import connector
 from include.cdc.kafka.brokers import Brokers
 from include.cdc.kafka.client import Message
-from include.cdc.kafka.connect import Connect
-from include.cdc.kafka.connectors import config
 from include.cdc.kafka.consumer import Share, consume
-from include.cdc.prerequisites.kafka import KafkaParts, parts
+from include.cdc.prerequisites.kafka import parts
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow
 from include.cdc.swap import drop_old_slots
-from include.errors import BadRequest, RetailSyncError, StreamBroken
+from include.errors import BadRequest, StreamBroken
 from include.locks import LockSpace, Name, hold
 
 if TYPE_CHECKING:
@@ -115,7 +114,8 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
             return {"waiting": reason, "events": 0}
         topics = _Topics(run, Batches.of(run, session, row), told)
         if task.consumer == 0:
-            _ensure(run, session, topics.batches, given)
+            connector.ensure(run, row.epoch or "", sorted(topics.batches.tables), given)
+            drop_old_slots(run, session)
         began, error, caught_up = datetime.now(UTC), None, False
         try:
             assert row.epoch is not None
@@ -137,40 +137,6 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
     return topics.figures()
 
 
-def connector_failures(run: CdcRun) -> list[str]:
-    """Return a line a part of the connector that does not run; one that cannot be asked is a line too."""
-    try:
-        given = run.kafka or parts(run.replication, run.source, run.settings.local_dir)
-        with closing(Connect.of(run.replication.kafka.connect, given.connect)) as connect:
-            status = connect.status(names.connector(run.name))
-    except RetailSyncError as error:
-        return [str(error)]
-    return status.failures if status else [f"Kafka Connect has no connector {names.connector(run.name)}"]
-
-
-def stop_connector(run: CdcRun) -> None:
-    """Let the connector rest; it keeps its position."""
-    _turn(run, "stop")
-
-
-def resume_connector(run: CdcRun) -> None:
-    """Let the connector go on."""
-    _turn(run, "resume")
-
-
-def delete_connector(run: CdcRun) -> None:
-    """Remove the connector; its topics stay until the brokers' retention."""
-    _turn(run, "delete")
-
-
-def _turn(run: CdcRun, action: str) -> None:
-    given = run.kafka or parts(run.replication, run.source, run.settings.local_dir)
-    with closing(Connect.of(run.replication.kafka.connect, given.connect)) as connect:
-        name = names.connector(run.name)
-        if connect.status(name) is not None:
-            getattr(connect, action)(name)
-
-
 def _sharing(run: CdcRun, task: Task) -> Any:
     """Several consumers apply at once, each its own partitions; who swaps or stops waits for all of them."""
     locks = [
@@ -178,28 +144,6 @@ def _sharing(run: CdcRun, task: Task) -> Any:
         Name(LockSpace.REPLICATION, f"{run.name} consumer {task.consumer}"),
     ]
     return hold(run.control, locks, holder=run.holder, wait=task.wait)
-
-
-def _ensure(run: CdcRun, session: psycopg.Connection[Any], batches: Batches, given: KafkaParts) -> None:
-    """Give the connector its configuration, restart what failed, and drop slots that nobody reads any more."""
-    assert batches.row.epoch is not None
-    brokers = Brokers.of(run.replication.kafka.brokers, given.brokers)
-    wanted = config(
-        run.replication,
-        given.source,
-        batches.row.epoch,
-        sorted(batches.tables),
-        names.publication(run.name),
-        names.slot(run.name, batches.row.epoch),
-        brokers=brokers.addresses,
-    )
-    with closing(Connect.of(run.replication.kafka.connect, given.connect)) as connect:
-        name = names.connector(run.name)
-        sent = connect.ensure(name, wanted)
-        status = connect.status(name)
-        if not sent and status is not None and status.failures:
-            connect.restart_failed(name)
-    drop_old_slots(run, session)
 
 
 def _record(
