@@ -171,7 +171,9 @@ def _piece(copy: _Copy, row: TableRow) -> TableRow:
 
 
 def _last_key(copy: _Copy, after: Sequence[str] | None) -> list[str] | None:
-    """Return the last key of the next piece, None where less than a piece is left."""
+    """Return the last key of the next piece, None where less than a piece is left, or is known to be there."""
+    if after is None and 0 < copy.table.rows <= copy.run.replication.chunk_rows:
+        return None
     query = sql.SQL("SELECT {texts} FROM {relation} WHERE {after} ORDER BY {key} OFFSET {skip} LIMIT 1").format(
         texts=_listed(sql.SQL("{}::text").format(sql.Identifier(column)) for column in copy.table.key),
         relation=copy.relation,

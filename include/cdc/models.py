@@ -81,8 +81,8 @@ class Replication(BaseModel):
     rename: dict[_TableName, _Text] = {}
     """Names on the target that do not follow ``target_name``, by table."""
     deletes: Deletes = Deletes.HARD
-    chunk_rows: Annotated[int, Field(ge=100)] = 100_000
-    """Rows of the copy that are committed at once."""
+    chunk_rows: Annotated[int, Field(ge=100)] = 1_000_000
+    """Rows of the copy that are committed at once: what a killed copy has to read again, at most."""
     max_lag_seconds: Annotated[int, Field(ge=1)] = 900
     max_lag_bytes: Annotated[int, Field(ge=1)] = 1024**3
     """Above either the replication is degraded; above four times as much it is unhealthy."""
