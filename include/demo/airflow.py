@@ -137,6 +137,15 @@ class LocalAirflow:
                 continue
             return
 
+    def rest(self, dag_id: str) -> None:
+        """Pause a DAG, and forget a run that its schedule had begun: it would stand in the way of the next one."""
+        self.pause(dag_id, True)
+        runs = self.request("GET", f"dags/{dag_id}/dagRuns", params={"state": ["queued", "running"]})["dag_runs"]
+        for run in runs:
+            path = f"dags/{dag_id}/dagRuns/{run['dag_run_id']}"
+            self.request("PATCH", path, json={"state": "failed"})
+            self.request("DELETE", path)
+
     def trigger(self, dag_id: str, conf: Mapping[str, Any], logical_date: datetime | None = None) -> str:
         """
         Trigger a DAG by hand, as the UI does, and return the run's id.

@@ -67,7 +67,7 @@ def run_orders_bench(settings: Settings, console: Console, stores: int, windows:
     since = now.date() - timedelta(days=windows * _WINDOW_DAYS - 1)
     embedded.start()
     for dag_id in (_DAG, _OTHER_DAG):
-        embedded.airflow.pause(dag_id, True)
+        embedded.airflow.rest(dag_id)
     embedded.crm.start(_SEED, [*codes, _OTHER_STORE], since)
     with connect(parse(CONTROL, embedded.postgres.uri(CONTROL)), "retail-sync bench", autocommit=True) as session:
         begin_anew(session, {**dict.fromkeys(codes, SyncGroup.TD), _OTHER_STORE: SyncGroup.UC}, since)
@@ -78,6 +78,7 @@ def run_orders_bench(settings: Settings, console: Console, stores: int, windows:
         conf = {"sync_group": SyncGroup.TD.value, "window_days": _WINDOW_DAYS}
         name = run_dag(embedded.airflow, _DAG, conf, due_before(now), other.watch, _TIMEOUT_SECONDS)
         seconds = time.monotonic() - began
+        embedded.airflow.rest(_DAG)
         planned_after = _first_row(session, run_id_of(_DAG, name))
         _refuse_gaps(session, stores, windows)
     total = stores * windows

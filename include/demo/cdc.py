@@ -84,7 +84,7 @@ def run_cdc_demo(settings: Settings, console: Console) -> CdcResult:
     embedded = Embedded(settings.local_dir.absolute())
     console.print("[bold]1/5[/] databases, Airflow, and a shop that three tills change all the time")
     embedded.start()
-    embedded.airflow.pause(_DAG, True)
+    embedded.airflow.rest(_DAG)
     environment = {**embedded.airflow.environment(), "RETAIL_SYNC_CDC_FILE": str(_FILE)}
     server = embedded.postgres
     _begin_anew(server)
@@ -167,7 +167,7 @@ def _environment(environment: dict[str, str]) -> dict[str, str]:
 def _dag(embedded: Embedded, conf: dict[str, Any]) -> None:
     due = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=1)
     run_dag(embedded.airflow, _DAG, conf, due, lambda _: None)
-    embedded.airflow.pause(_DAG, True)
+    embedded.airflow.rest(_DAG)
 
 
 def _one(server: EmbeddedPostgres, database: str, query: str) -> Any:
