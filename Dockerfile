@@ -7,7 +7,8 @@ ARG AIRFLOW_VERSION=3.3.2
 ARG PYTHON_VERSION=3.12
 FROM apache/airflow:${AIRFLOW_VERSION}-python${PYTHON_VERSION}
 
-# What the SQL Server drivers load from the system: ODBC, Kerberos, libtool's loader.
+# What the SQL Server drivers load from the system: ODBC, Kerberos, libtool's loader. And Java, in which
+# Debezium follows other databases.
 USER root
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
@@ -15,6 +16,7 @@ RUN apt-get update \
         libkrb5-3 \
         libltdl7 \
         libodbc2 \
+        openjdk-17-jre-headless \
         unixodbc \
     && rm -rf /var/lib/apt/lists/* \
     # A new named volume takes its owner from the directory that it covers.

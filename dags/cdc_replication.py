@@ -8,11 +8,12 @@ every change is applied as it was committed.
 2. **copy**: a task a table, capped by the pool `cdc_copy`. The first one pins the position of the source's
    log, so that nothing is missed that is committed while tables are copied.
 3. **swap** puts the copies in place, all in one transaction with the position of the stream.
-4. **apply**: a task a replication, applies what was committed up to now and ends. The position is saved in
-   the transaction of the rows.
+4. **apply**: a task a replication (in Kafka Connect mode a consumer), applies what was committed up to now and
+   ends. The position is saved in the transaction of the rows.
 5. **health** says how each replication is, with the reasons, and fails the run if one is unhealthy.
 
-* **By schedule**: every minute, `apply`.
+* **By schedule**: every minute, `apply`, of what was started and is not stopped. Where no replication is
+  declared, `plan` skips the rest.
 * **By hand**: `action` (`start`, `stop`, `resume`, `resync`, `status`, `compare`, `drop`, `apply`), `replication`,
   for a resync `tables`, and `minutes` to follow for a while instead of up to now.
 
@@ -68,8 +69,11 @@ with DAG(
         map_index_template="{{ task.replication }} · {{ task.table }}",
     ).expand_kwargs(plan.output)
     swap = SwapOperator(task_id="swap", trigger_rule=TriggerRule.ALL_DONE)
-    apply = ApplyChangesOperator.partial(task_id="apply", map_index_template="{{ task.replication }}").expand(
-        replication=swap.output
-    )
+    apply = ApplyChangesOperator.partial(
+        task_id="apply",
+        # the run of the next minute is another try
+        retries=1,
+        map_index_template="{{ task.replication }}{% if task.consumer %} · {{ task.consumer }}{% endif %}",
+    ).expand_kwargs(swap.output)
     health = HealthOperator(task_id="health", trigger_rule=TriggerRule.ALL_DONE)
     chain(plan, copy, swap, apply, health)

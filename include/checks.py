@@ -9,11 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from include import catalog, locks, migrations
-from include.connections import Connection, Kind, embedded_environment, find
+from include.cdc import loader
+from include.cdc.models import Kind as SourceKind
+from include.cdc.models import Mode, Replication
+from include.connections import Connection, Kind, embedded_environment, find, parts_of, text_of
 from include.engines.factory import source_of, warehouse_of
 from include.errors import RetailSyncError
 from include.orders_sync.adoption import differences
@@ -38,20 +42,22 @@ class Finding:
 
 
 def check_all(settings: Settings) -> list[Finding]:
-    """Look at source, warehouse, control database and Airflow's pools; raises nothing for what is amiss."""
+    """Look at all databases, what is followed, and Airflow's pools; raises nothing for what is amiss."""
     looks: dict[str, Callable[[Settings], list[Finding]]] = {
         settings.source_connection: _source,
         settings.warehouse_connection: _warehouse,
         settings.control_connection: _control,
+        "replications": _replications,
         "pools": _pools,
     }
-    findings = []
-    for what, look in looks.items():
-        try:
-            findings += look(settings)
-        except RetailSyncError as error:
-            findings.append(Finding(what, False, str(error), "see the message"))
-    return findings
+    return [finding for what, look in looks.items() for finding in _looked(what, look, settings)]
+
+
+def _looked(what: str, look: Callable[[Settings], list[Finding]], settings: Settings) -> list[Finding]:
+    try:
+        return look(settings)
+    except RetailSyncError as error:
+        return [Finding(what, False, str(error), "see the message")]
 
 
 def _source(settings: Settings) -> list[Finding]:
@@ -117,6 +123,34 @@ def _orders_sync(connection: Connection) -> list[Finding]:
     return found or [Finding(what, True, "as they should be")]
 
 
+def _replications(settings: Settings) -> list[Finding]:
+    """What else a followed database needs is looked at when it is started."""
+    followed = loader.load(settings.cdc_file).values()
+    return [
+        finding
+        for replication in followed
+        for finding in _looked(f"replication {replication.name}", partial(_replication, replication), settings)
+    ]
+
+
+def _replication(replication: Replication, settings: Settings) -> list[Finding]:
+    needed = [replication.source]
+    if replication.mode is Mode.KAFKA_CONNECT:
+        needed += [replication.kafka.connect, replication.kafka.brokers]
+    what = f"replication {replication.name}"
+    for name in needed:
+        text = text_of(name, settings.local_dir)
+        if not text:
+            remedy = f"export AIRFLOW_CONN_{name.upper()}; one that only Airflow has cannot be tried from here"
+            return [Finding(what, False, f"connection {name!r} is not in the environment", remedy)]
+        parts_of(name, text)
+    if replication.kind not in {SourceKind.POSTGRES, SourceKind.MSSQL}:
+        return [Finding(what, True, f"{replication.source}: not asked, there is no driver for {replication.kind}")]
+    connection = find(replication.source, settings.local_dir)
+    facts = source_of(connection).check()
+    return [Finding(what, True, f"{connection}: {facts['version']}, user {facts['user']}")]
+
+
 def _migrated(target: migrations.Target, connection: Connection) -> Finding:
     state = migrations.state(target, connection)
     found = f"at {state.current or 'nothing'}, newest is {state.head}"
@@ -127,7 +161,7 @@ def _migrated(target: migrations.Target, connection: Connection) -> Finding:
 
 def _pools(settings: Settings) -> list[Finding]:
     """Ask the airflow command, since pools are Airflow's: a task in a missing one waits for ever."""
-    names = [settings.source_pool, *(pipeline.connection for pipeline in PIPELINES.values())]
+    names = [settings.source_pool, settings.cdc_pool, *(pipeline.connection for pipeline in PIPELINES.values())]
     beside = Path(sys.executable).with_name("airflow")
     airflow = str(beside) if beside.exists() else shutil.which("airflow")
     if airflow is None:

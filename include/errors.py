@@ -19,6 +19,7 @@ RetailSyncError
     ├── NotConfigured       a connection or setting is missing
     ├── AccessDenied        login refused or a right is missing
     ├── SchemaMismatch      a table or column is missing or of another type
+    │   └── UnknownColumns  changes of a followed table have columns that its copy does not
     ├── ValueDoesNotFit     the target's type cannot hold a value
     ├── ReportUnusable      a report lacks a column, answers another window, is not there
     ├── EmptySource         a table is empty at the source, its copy is not
@@ -29,6 +30,10 @@ RetailSyncError
 Messages name table, window and step, and say what to do. They never hold a
 password or the content of a row; a row that has to be mended is named by its key.
 """
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
 
 
 class RetailSyncError(Exception):
@@ -109,6 +114,19 @@ class AccessDenied(PermanentError):
 
 class SchemaMismatch(PermanentError):
     """A table or column is missing or has another type than the catalog says."""
+
+
+class UnknownColumns(SchemaMismatch):
+    """
+    Changes of a followed database have columns that the target does not.
+
+    :param columns: the new ones, by table.
+    """
+
+    def __init__(self, columns: Mapping[str, Collection[str]]) -> None:
+        self.columns = columns
+        names = "; ".join(f"{table}: {', '.join(sorted(new))}" for table, new in columns.items())
+        super().__init__(f"columns that the target does not have: {names}")
 
 
 class ValueDoesNotFit(PermanentError):

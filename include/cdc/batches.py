@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from include.cdc import drift, incidents, letters
+from include.cdc import drift, incidents, letters, state
 from include.cdc.apply import Applied, OnDead, apply
 from include.cdc.changes import Change, Marker, TargetTable
-from include.cdc.collapse import Delta, UnknownColumns, collapse
+from include.cdc.collapse import Delta, collapse
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow
 from include.cdc.targets import targets
-from include.errors import SchemaMismatch
+from include.errors import SchemaMismatch, UnknownColumns
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,11 +56,20 @@ class Batches:
     totals: Totals = field(default_factory=Totals)
     left_out: dict[str, Collection[str]] = field(default_factory=dict)
     """Columns of the source that the target cannot have, by table."""
+    moment: psycopg.Connection[Any] | None = None
+    """A session that sees the source as it is where the stream ends; None where it ends is open."""
 
     @classmethod
     def of(cls, run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow) -> Batches:
-        """Begin with the tables as they are, after they have followed what changed meanwhile."""
+        """
+        Begin with the tables as they are, after they have followed what changed meanwhile.
+
+        What is not followed any more is forgotten: it misses changes from now, and has to be copied
+        again if it is ever declared again.
+        """
         assert row.epoch is not None
+        left = [name for name in state.tables(session, run.name, row.epoch) if not run.replication.holds(name)]
+        state.forget_tables(session, run.name, row.epoch, left)
         batches = cls(run, session, row, targets(session, run.replication, row.epoch))
         batches.follow(batches.tables)
         return batches
@@ -136,9 +146,9 @@ class Batches:
         log.warning("replication %s: %s: %s", self.run.name, name, "; ".join(texts))
 
     def _fetch(self, name: str, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
-        """Read rows at the source as they are now; later changes of them follow in the stream."""
+        """Read rows at the source as they are now, or at the end; later changes of them follow in the stream."""
         table = self.tables[name]
-        with self.run.at_source.session() as source:
+        with nullcontext(self.moment) if self.moment else self.run.at_source.session() as source:
             found = drift.source_columns(source, *name.split(".", 1))
             columns = [column for column in table.columns if column in found]
             chosen = sql.SQL(", ").join(

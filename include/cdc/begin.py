@@ -32,7 +32,7 @@ def begin(run: CdcRun, *, resync: bool = False, tables: Sequence[str] = ()) -> l
     :param resync: copy anew: everything, beside the copy that readers see, or some ``tables``.
     :raises BadRequest: for tables that are not followed, or of a replication that was never copied.
     """
-    with run.pinning(), run.in_warehouse() as session:
+    with run.pinning(), run.in_warehouse() as session, session.transaction():
         followed = {table.name: table for table in run.at_source.tables(run.replication)}
         if unknown := [name for name in tables if name not in followed]:
             raise BadRequest(f"replication {run.name} does not follow {', '.join(unknown)}")
@@ -86,6 +86,10 @@ def pinned(run: CdcRun) -> Iterator[tuple[str, str | None]]:
                 state.write(session, run.name, next_position={"pinned": pin.lsn, "offset": None})
                 exported = pin.snapshot
                 log.info("replication %s, step 2/4: slot %s pins the log at %s", run.name, slot, pin.lsn)
+        if row.next_epoch is None:
+            # what they wrote before the table was published is not in the stream
+            with run.at_source.session() as source:
+                run.at_source.await_writers(source)
         yield epoch, exported
 
 
@@ -95,8 +99,12 @@ def _epoch(run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, *
     if row.epoch is not None and not whole:
         return row.epoch
     epoch = names.new_epoch(datetime.now(UTC))
-    kept = row.state if row.state in _KEPT else State.COPYING
-    state.write(session, run.name, next_epoch=epoch, next_position=None, state=kept, run_id=run.id)
+    if row.epoch is not None and epoch <= row.epoch:
+        # begun in the same second, or the clock was set back: two copies may not share a slot
+        epoch = str(int(row.epoch) + 1)
+    state.write(session, run.name, next_epoch=epoch, next_position=None, run_id=run.id)
+    if row.state not in _KEPT:
+        state.write(session, run.name, state=State.COPYING)
     log.info("replication %s: epoch %s begins", run.name, epoch)
     return epoch
 

@@ -12,23 +12,10 @@ from typing import Any
 
 from include.cdc.changes import UNAVAILABLE, Change, Op, TargetTable
 from include.cdc.values import doubt, reader
-from include.errors import SchemaMismatch
+from include.errors import SchemaMismatch, UnknownColumns
 
 #: The key of a row: its values as texts, in the order of the table's key.
 Key = tuple[str, ...]
-
-
-class UnknownColumns(SchemaMismatch):
-    """
-    The changes have columns that the target does not.
-
-    :param columns: the new ones, by table.
-    """
-
-    def __init__(self, columns: Mapping[str, Collection[str]]) -> None:
-        self.columns = columns
-        names = "; ".join(f"{table}: {', '.join(sorted(new))}" for table, new in columns.items())
-        super().__init__(f"columns that the target does not have: {names}")
 
 
 @dataclass(slots=True)

@@ -92,6 +92,8 @@ def copy_table(run: CdcRun, name: str, told: Callable[[TableRow], None] = lambda
         table = next((table for table in run.at_source.tables(run.replication) if table.name == name), None)
         if table is None or not table.key:
             raise NotReady(f"{name}: is not at the source, or has no key; validate replication {run.name}")
+        # a table that is rewritten after the snapshot is empty in it
+        source.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.Identifier(*name.split(".", 1))))
         copy = _Copy(run, epoch, table, _columns(run, source, name), source, target)
         row = _resumed(copy, row)
         told_at = time.monotonic()
@@ -146,10 +148,11 @@ def _resumed(copy: _Copy, row: TableRow) -> TableRow:
 def _has_staging(copy: _Copy) -> bool:
     """Whether staging is there with the columns that the source has now."""
     rows = copy.target.execute(
-        "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
         (copy.staging.as_string(copy.target),),
     ).fetchall()
-    return {column for (column,) in rows} - {names.DELETED_AT} == set(copy.columns)
+    return {column: kind for column, kind in rows if column != names.DELETED_AT} == copy.columns
 
 
 def _piece(copy: _Copy, row: TableRow) -> TableRow:
@@ -174,11 +177,12 @@ def _last_key(copy: _Copy, after: Sequence[str] | None) -> list[str] | None:
     """Return the last key of the next piece, None where less than a piece is left, or is known to be there."""
     if after is None and 0 < copy.table.rows <= copy.run.replication.chunk_rows:
         return None
-    query = sql.SQL("SELECT {texts} FROM {relation} WHERE {after} ORDER BY {key} OFFSET {skip} LIMIT 1").format(
+    # by its bare name a column would be the text that is selected, which no index has in its order
+    query = sql.SQL("SELECT {texts} FROM {relation} t WHERE {after} ORDER BY {key} OFFSET {skip} LIMIT 1").format(
         texts=_listed(sql.SQL("{}::text").format(sql.Identifier(column)) for column in copy.table.key),
         relation=copy.relation,
         after=_compared(copy, ">", after),
-        key=copy.key,
+        key=_listed(sql.Identifier("t", column) for column in copy.table.key),
         skip=sql.Literal(copy.run.replication.chunk_rows - 1),
     )
     found = copy.source.execute(query).fetchone()

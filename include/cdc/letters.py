@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 
 from include.cdc.collapse import Key
-from include.errors import ValueDoesNotFit
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -40,8 +39,8 @@ _OPEN = """
 """
 
 
-class Refused(ValueDoesNotFit):
-    """A value of a column would be rounded or cut."""
+class Refused(Exception):
+    """A value of a column would be rounded or cut; its row becomes a letter."""
 
     def __init__(self, column: str) -> None:
         super().__init__(f"column {column}: the value would be rounded or cut")

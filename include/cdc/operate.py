@@ -77,7 +77,7 @@ def drop(run: CdcRun) -> None:
             _drop_staging(run, session, [epoch for epoch in (row.epoch, row.next_epoch) if epoch])
             values: dict[str, Any] = {"epoch": None, "next_epoch": None, "position": None, "next_position": None}
             state.write(session, run.name, **values, state=State.DROPPED, reason="dropped by hand", run_id=run.id)
-            state.forget_tables(session, run.name, [])
+            state.forget_epochs(session, run.name, [])
             session.execute(
                 "UPDATE dbo.cdc_incidents SET closed_at = now() WHERE replication = %s AND closed_at IS NULL",
                 (run.name,),

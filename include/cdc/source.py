@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ _SLOT = """
         pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint
     FROM pg_replication_slots WHERE slot_name = %s AND database = current_database()
 """
+_POLL_SECONDS = 0.1
 #: Of a table without one an UPDATE fails at the source as soon as it is published.
 Identity = Literal["d", "f", "i", "n"]
 
@@ -176,6 +178,14 @@ class CdcSource:
     def mark(session: psycopg.Connection[Any], content: str) -> None:
         """Write a moment into the stream."""
         session.execute("SELECT pg_logical_emit_message(true, %s, %s)", (names.MARKER_PREFIX, content))
+
+    @staticmethod
+    def await_writers(session: psycopg.Connection[Any]) -> None:
+        """Wait until all transactions have ended that run now."""
+        ended = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= %s::xid8"
+        row = session.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+        while (done := session.execute(ended, row).fetchone()) and not done[0]:
+            time.sleep(_POLL_SECONDS)
 
     @staticmethod
     def slot(session: psycopg.Connection[Any], name: str) -> Slot | None:

@@ -16,6 +16,9 @@ from include.errors import StreamBroken
 if TYPE_CHECKING:
     import psycopg
 
+#: Of a copy that is made beside the stream.
+_BESIDE = frozenset({"next_epoch", "next_position", "run_id"})
+
 
 class State(StrEnum):
     """What a replication is doing."""
@@ -101,14 +104,19 @@ def read(session: psycopg.Connection[Any], name: str) -> ReplicationRow | None:
 
 
 def write(session: psycopg.Connection[Any], name: str, **values: Any) -> None:
-    """Write columns of a replication's row, which is made if it is missing; mappings are kept as JSON."""
+    """
+    Write columns of a replication's row, which is made if it is missing; mappings are kept as JSON.
+
+    A stream that runs breaks off where its own epoch, position or state is written.
+    """
+    breaks = int(not _BESIDE.issuperset(values))
     values = {key: json.dumps(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     changes = sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(k), sql.Literal(v)) for k, v in values.items()
     )
     update = sql.SQL(
-        "UPDATE dbo.cdc_replications SET updated_at = now(), revision = revision + 1, {} WHERE name = {}"
-    ).format(changes, sql.Literal(name))
+        "UPDATE dbo.cdc_replications SET updated_at = now(), revision = revision + {}, {} WHERE name = {}"
+    ).format(sql.Literal(breaks), changes, sql.Literal(name))
     if not session.execute(update).rowcount:
         _insert(session, "cdc_replications", {"name": name, **values})
 
@@ -170,6 +178,14 @@ def _insert(session: psycopg.Connection[Any], table: str, values: Mapping[str, A
     session.execute(statement.format(sql.Identifier("dbo", table), columns, literals))
 
 
-def forget_tables(session: psycopg.Connection[Any], name: str, keep: Sequence[str]) -> None:
-    """Remove the rows of all other epochs."""
+def forget_epochs(session: psycopg.Connection[Any], name: str, keep: Sequence[str]) -> None:
+    """Remove the rows of the tables of all other epochs."""
     session.execute("DELETE FROM dbo.cdc_tables WHERE replication = %s AND epoch <> ALL (%s)", (name, list(keep)))
+
+
+def forget_tables(session: psycopg.Connection[Any], name: str, epoch: str, tables: Sequence[str]) -> None:
+    """Remove the rows of some tables of an epoch."""
+    session.execute(
+        "DELETE FROM dbo.cdc_tables WHERE replication = %s AND epoch = %s AND source_table = ANY(%s)",
+        (name, epoch, list(tables)),
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
+from psycopg.errors import LockNotAvailable
 
 from include.cdc import names, state
 from include.cdc.begin import pending
@@ -31,6 +33,12 @@ _COLUMNS = """
     SELECT attname::text FROM pg_attribute
     WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
+_GRANTS = """
+    SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+        string_agg(DISTINCT a.privilege_type, ', ')
+    FROM pg_class c, aclexplode(c.relacl) a
+    WHERE c.oid = to_regclass(%s) AND a.grantee <> c.relowner GROUP BY 1
+"""
 _DONE = {Status.COPIED, Status.LIVE}
 
 
@@ -47,18 +55,37 @@ def swap(run: CdcRun) -> list[str]:
         epoch = pending(row)
         tables = state.tables(session, run.name, epoch)
         followed = {table.name for table in run.at_source.tables(run.replication)}
-        waiting = [name for name in sorted(followed) if name not in tables or tables[name].status not in _DONE]
+        # what came to the source meanwhile is copied by the next start
+        waiting = [name for name, table in tables.items() if name in followed and table.status not in _DONE]
         ready = {name: table for name, table in tables.items() if table.status is Status.COPIED}
         if row.next_epoch and waiting:
             log.info("replication %s, step 4/4: waits for the copy of %s", run.name, ", ".join(waiting))
             return []
         if ready or row.next_epoch:
-            with session.transaction():
-                _publish(run, session, row, ready)
+            _publish_in_turn(run, session, row, ready)
         log.info("replication %s, step 4/4: %s tables are in place", run.name, len(ready))
         if run.replication.mode is Mode.EMBEDDED:
             drop_old_slots(run, session)
         return sorted(ready)
+
+
+def _publish_in_turn(
+    run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, ready: Mapping[str, TableRow]
+) -> None:
+    """Publish, stepping back whenever readers hold it up, so that others do not queue behind it."""
+    wait, deadline = run.settings.publish_lock_wait, time.monotonic() + run.settings.publish_wait
+    while True:
+        try:
+            with session.transaction():
+                session.execute("SELECT set_config('lock_timeout', %s, true)", (f"{wait}s",))
+                _publish(run, session, row, ready)
+        except LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            log.info("replication %s, step 4/4: waits for readers of its tables", run.name)
+            time.sleep(wait)
+        else:
+            return
 
 
 def _publish(run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, ready: Mapping[str, TableRow]) -> None:
@@ -79,7 +106,7 @@ def _publish(run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow,
         values: dict[str, Any] = {"epoch": epoch, "next_epoch": None, "next_position": None, "reason": None}
         kept = State.STOPPED if row.state is State.STOPPED else State.STREAMING
         state.write(session, run.name, **values, position=row.next_position, state=kept, run_id=run.id)
-        state.forget_tables(session, run.name, [epoch])
+        state.forget_epochs(session, run.name, [epoch])
 
 
 def _place(run: CdcRun, session: psycopg.Connection[Any], table: TableRow) -> None:
@@ -95,11 +122,19 @@ def _place(run: CdcRun, session: psycopg.Connection[Any], table: TableRow) -> No
         if held and held[0]:
             _refill(session, staged, target)
             return
+        _grant_alike(session, staged, text)
         session.execute(sql.SQL("DROP TABLE {}").format(target))
     schema = sql.Identifier(run.replication.target_schema)
     session.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(staged, schema))
     moved = sql.Identifier(run.replication.target_schema, staged_name)
     session.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(moved, sql.Identifier(table.target_table)))
+
+
+def _grant_alike(session: psycopg.Connection[Any], staged: sql.Identifier, target: str) -> None:
+    """Give whoever may read a table the same rights on the one that takes its place."""
+    for grantee, right in session.execute(_GRANTS, (target,)).fetchall():
+        statement = sql.SQL("GRANT {} ON {} TO {}")
+        session.execute(statement.format(sql.SQL(right), staged, sql.SQL(grantee)))
 
 
 def _refill(session: psycopg.Connection[Any], staged: sql.Identifier, target: sql.Identifier) -> None:

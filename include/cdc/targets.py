@@ -23,11 +23,15 @@ _COLUMNS = """
 
 def targets(session: psycopg.Connection[Any], replication: Replication, epoch: str) -> dict[str, TargetTable]:
     """Return the tables that readers see, by their names at the source."""
-    rows = state.tables(session, replication.name, epoch).values()
+    rows = followed(session, replication, epoch).values()
+    return {row.source_table: target_of(session, replication, row) for row in rows}
+
+
+def followed(session: psycopg.Connection[Any], replication: Replication, epoch: str) -> dict[str, TableRow]:
+    """Return what is recorded of the tables that readers see and that are followed."""
+    rows = state.tables(session, replication.name, epoch)
     return {
-        row.source_table: target_of(session, replication, row)
-        for row in rows
-        if row.status is Status.LIVE and replication.holds(row.source_table)
+        name: row for name, row in rows.items() if row.status is Status.LIVE and replication.holds(row.source_table)
     }
 
 

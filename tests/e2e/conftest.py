@@ -36,6 +36,8 @@ from include.windows import Window, spans
 
 DAG_ID = "sales_replication"
 MAIL_PORT_VARIABLE = "TEST_MAIL_PORT"
+#: What is followed: nothing, until a test writes it.
+CDC_FILE = "replications.yaml"
 MONTHS = 3
 SCALE = 0.0003
 
@@ -164,6 +166,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     embedded = _Embedded(tmp_path_factory.mktemp("site"))
     embedded.postgres.start()
     generate(embedded.postgres.dsn(SOURCE), catalog.load(), scale=SCALE, months=MONTHS, last_month=months[-1].start)
+    (embedded.local_dir / CDC_FILE).write_text("replications: {}\n", encoding="utf-8")
     try:
         embedded.start()
         embedded.airflow.pause(DAG_ID, True)
@@ -178,6 +181,7 @@ class _Embedded(Embedded):
     @property
     def airflow(self) -> LocalAirflow:
         settings = {"RETAIL_SYNC_RETRY_DELAY": "1", "RETAIL_SYNC_LOCK_WAIT": "60", **self._mail()}
+        settings["RETAIL_SYNC_CDC_FILE"] = str(self.local_dir / CDC_FILE)
         return LocalAirflow(self.local_dir / "airflow", self.postgres, self.local_dir, settings)
 
     @cache  # noqa: B019 (there is one for all tests)

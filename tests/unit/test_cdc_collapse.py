@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.cdc.changes import UNAVAILABLE, Change, Op, TargetTable
-from include.cdc.collapse import Delta, Key, UnknownColumns, collapse, is_visible
+from include.cdc.collapse import Delta, Key, collapse, is_visible
 from include.cdc.values import text
-from include.errors import SchemaMismatch
+from include.errors import SchemaMismatch, UnknownColumns
 
 COLUMNS = {"id": "bigint", "big": "text", "at": "time without time zone", "extra": "text"}
 TABLE = TargetTable("public.t", "shop", "t", ("id",), COLUMNS)

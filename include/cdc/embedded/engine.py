@@ -43,9 +43,10 @@ class Event:
     other_key: Mapping[str, str | None] | None
 
 
-#: Takes the events of a batch, and what gives the offset of each; returns how many it has kept.
-#: The others are sent again.
-OnBatch = Callable[[list[Event], Callable[[int], dict[str, Any]]], int]
+#: Gives the offset of an event of a batch by its place.
+OffsetOf = Callable[[int], dict[str, Any]]
+#: Takes the events of a batch; returns how many of them need not come again after a restart.
+OnBatch = Callable[[list[Event], OffsetOf], int]
 
 
 def start_java(folder: Path, heap_mb: int) -> None:
@@ -130,19 +131,19 @@ class Engine:
             engine.close()
 
     def take(self, records: Any, committer: Any) -> None:
-        """Hand a batch on; what was not kept is not marked, or the source would forget it."""
+        """Hand a batch on; what has to come again is not marked, or the source would forget it."""
         if self._stopping.is_set():
             return
         events = [_event(record) for record in records]
         try:
-            kept = self._on_batch(events, lambda index: _offset(records[index]))
+            done = self._on_batch(events, lambda index: _offset(records[index]))
         except BaseException as error:  # noqa: BLE001 (raised again where the engine was started)
             self._error = error
             self._stopping.set()
             return
-        for record in itertools.islice(records, kept):
+        for record in itertools.islice(records, done):
             committer.markProcessed(record)
-        if kept:
+        if done:
             committer.markBatchFinished()
 
     def completed(self, failure: str | None) -> None:

@@ -15,25 +15,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from include.cdc import names, state
 from include.cdc.batches import Batches, latest
 from include.cdc.changes import Change, Marker
 from include.cdc.collapse import is_visible
-from include.cdc.embedded.engine import Engine, Event, start_java, write_offset
+from include.cdc.embedded.engine import Engine, Event, OffsetOf, start_java, write_offset
+from include.cdc.embedded.readable import assert_readable
 from include.cdc.embedded.settings import engine_settings
 from include.cdc.events import parse
 from include.cdc.follow import Task, Told
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
-from include.cdc.state import ReplicationRow, State
-from include.errors import NeedsResync, RetailSyncError, StreamBroken
+from include.cdc.state import ReplicationRow
+from include.cdc.targets import followed
+from include.errors import RetailSyncError, StreamBroken
 
 if TYPE_CHECKING:
     import psycopg
@@ -43,8 +47,6 @@ log = logging.getLogger(__name__)
 _TELL_SECONDS = 5.0
 _MARK_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
-#: A server notices only after a while that the one who read a slot is dead.
-_SLOT_SECONDS = 30.0
 
 
 @dataclass
@@ -62,19 +64,26 @@ class _Stream:
     engine: Engine | None = None
     began: float = field(default_factory=time.monotonic)
     _told_at: float = 0.0
+    _offset: Mapping[str, Any] | None = None
 
-    def on_batch(self, events: list[Event], offset_of: Callable[[int], dict[str, Any]]) -> int:
-        """Apply the events up to the end of the stream; returns how many that are."""
+    def __post_init__(self) -> None:
+        self._offset = (self.batches.row.position or {}).get("offset")
+
+    def on_batch(self, events: list[Event], offset_of: OffsetOf) -> int:
+        """Apply the events up to the end of the stream; returns how many need not come again."""
         parsed = [parse(event.key, event.value, event.other_key) for event in events]
         kept = self._end(parsed)
+        done = kept if self.caught_up else _whole(kept, offset_of)
         if kept:
             changes = [item for item in parsed[:kept] if isinstance(item, Change)]
             at = latest([item for item in parsed[:kept] if item is not None])
-            self.batches.apply(changes, lambda session: self._save(session, len(changes), at, offset_of(kept - 1)))
+            offset = offset_of(done - 1) if done else self._offset
+            self.batches.apply(changes, lambda session: self._save(session, len(changes), at, offset))
+            self._offset = offset
             self._tell()
         if self.caught_up and self.engine:
             self.engine.stop()
-        return kept
+        return done
 
     def _end(self, parsed: list[Change | Marker | None]) -> int:
         for index, item in enumerate(parsed):
@@ -88,7 +97,9 @@ class _Stream:
                 return index + 1
         return len(parsed)
 
-    def _save(self, session: psycopg.Connection[Any], events: int, at: datetime | None, offset: dict[str, Any]) -> None:
+    def _save(
+        self, session: psycopg.Connection[Any], events: int, at: datetime | None, offset: Mapping[str, Any] | None
+    ) -> None:
         pinned = (self.batches.row.position or {}).get("pinned")
         position = {"pinned": pinned, "offset": offset}
         self.revision = state.advance(session, self.batches.row, self.revision, position, at, events)
@@ -111,6 +122,21 @@ class _Stream:
             raise StreamBroken(f"replication {self.run.name}: the stream was stopped before it had caught up")
 
 
+def _whole(count: int, offset_of: OffsetOf) -> int:
+    """
+    Return how many of the first events are surely all that their places in the log have brought.
+
+    Debezium goes on after a place, and one place can bring many: the rows of a COPY, the halves of a
+    changed key. What was applied of the last one comes again after a restart, which changes nothing.
+    """
+    if not count:
+        return 0
+    last = offset_of(count - 1)["lsn"]
+    while count and offset_of(count - 1)["lsn"] == last:
+        count -= 1
+    return count
+
+
 def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine], None]) -> dict[str, Any]:
     """
     Apply what the source has committed; returns the figures of the stream.
@@ -126,11 +152,13 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
         if reason := must_wait(session, run, row):
             return {"waiting": reason, "events": 0}
         source = kept.enter_context(run.at_source.session())
-        _assert_readable(run, session, row, source)
+        # rather give up than let readers queue behind us
+        session.execute("SELECT set_config('lock_timeout', %s, false)", (f"{run.settings.publish_lock_wait}s",))
+        assert_readable(run, session, row, source, followed(session, run.replication, row.epoch or ""))
         folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="retail-sync-cdc-")))
         batches = Batches.of(run, session, row)
         row = batches.row = run.row(session)
-        stream = _Stream(run, batches, row.revision, told, marker=run.id)
+        stream = _Stream(run, batches, row.revision, told, marker=f"{run.id} {uuid.uuid4().hex}")
         snapshot = _end_at_snapshot(run, stream, kept) if task.compare else None
         start_java(folder, run.settings.cdc_engine_memory)
         assert row.epoch is not None
@@ -155,34 +183,13 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
         return {**_figures(stream), "compared": compared}
 
 
-def _assert_readable(
-    run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, source: psycopg.Connection[Any]
-) -> None:
-    """Make sure that the slot is there with all that has to be read: the engine would begin with now."""
-    assert row.epoch is not None
-    name = names.slot(run.name, row.epoch)
-    slot = run.at_source.slot(source, name)
-    gone = f"slot {name} is not there any more" if slot is None else None
-    if slot is not None and slot.wal_status == "lost":
-        gone = f"the source has removed log that slot {name} had to keep"
-    if gone:
-        state.write(session, run.name, state=State.NEEDS_RESYNC, reason=gone)
-        raise NeedsResync(f"replication {run.name}: {gone}: changes are lost; run it with action=resync")
-    deadline = time.monotonic() + _SLOT_SECONDS
-    while slot is not None and slot.active:
-        if time.monotonic() > deadline:
-            raise StreamBroken(f"replication {run.name}: somebody else reads slot {name}")
-        time.sleep(0.2)
-        slot = run.at_source.slot(source, name)
-
-
 def _end_at_snapshot(run: CdcRun, stream: _Stream, kept: ExitStack) -> psycopg.Connection[Any]:
     """Let the stream end exactly at a moment that stays visible at the source; returns the session that sees it."""
-    pin = kept.enter_context(run.at_source.pin(f"rs_compare_{os.getpid()}", temporary=True))
+    pin = kept.enter_context(run.at_source.pin(f"rs_compare_{uuid.uuid4().hex}", temporary=True))
     snapshot = kept.enter_context(run.at_source.snapshot(pin.snapshot))
     row = snapshot.execute("SELECT pg_current_snapshot()::text").fetchone()
     assert row is not None
-    stream.until = row[0]
+    stream.until, stream.batches.moment = row[0], snapshot
     return snapshot
 
 
@@ -266,25 +273,28 @@ def main() -> None:
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     run, task = read_task(sys.stdin.readline())
+    # whatever Java prints is for the log
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    say = partial(_say, out)
     code = 0
     engines: list[Engine] = []
     threading.Thread(target=_end_with_parent, args=(engines,), daemon=True).start()
     try:
-        figures = stream(run, task, _say, engines.append)
-        _say({"message": "done", **figures})
+        figures = stream(run, task, say, engines.append)
+        say({"message": "done", **figures})
     except Exception as error:
         if not isinstance(error, RetailSyncError):
             log.exception("the stream failed")
-        _say({"message": "error", "kind": type(error).__name__, "text": str(error)})
+        say({"message": "error", "kind": type(error).__name__, "text": str(error)})
         code = 1
     # Java's threads would keep the process
-    sys.stdout.flush()
     os._exit(code)
 
 
-def _say(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(message, default=str) + "\n")
-    sys.stdout.flush()
+def _say(out: TextIO, message: dict[str, Any]) -> None:
+    out.write(json.dumps(message, default=str) + "\n")
+    out.flush()
 
 
 def _end_with_parent(engines: list[Engine]) -> None:

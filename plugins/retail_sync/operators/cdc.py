@@ -4,45 +4,70 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import BaseHook, BaseOperator
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+    DownstreamTasksSkipped,
+)
 
 from include.cdc import loader
-from include.cdc.request import DEFAULTS, Action, ActionRequest, read_action
-from include.errors import LockHeld, RetailSyncError
+from include.cdc.models import Kind, Mode, Replication
+from include.cdc.request import ALL, DEFAULTS, Action, ActionRequest, read_action
+from include.errors import BadRequest, LockHeld, NotConfigured, PermanentError, RetailSyncError
 from include.settings import Settings
 from retail_sync.hooks.engine import EngineHook
 from retail_sync.operators.base import permanent_errors_fail
 from retail_sync.operators.table import failed_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from airflow.sdk import Context
 
+    from include.cdc.health import Health
+    from include.cdc.prerequisites.kafka import KafkaParts
     from include.cdc.run import CdcRun
+    from include.connections import Connection
+
+#: Sources that no driver of ours can ask.
+_NO_DRIVER = {Kind.MYSQL, Kind.ORACLE}
 
 
 class CdcOperator(BaseOperator):
     """An operator that works on followed databases."""
 
     def cdc_run(self, context: Context, name: str) -> CdcRun:
-        """Return the run of a replication."""
+        """
+        Return the run of a replication.
+
+        :raises BadRequest: for a source that cannot be copied from here.
+        :raises NotConfigured: if a connection is missing.
+        """
         from include.cdc.run import CdcRun
 
-        settings, instance = Settings(), context["ti"]
+        settings = Settings()
         replication = loader.pick(loader.load(settings.cdc_file), name)
-        place = f"[{instance.map_index}]" if (instance.map_index or -1) >= 0 else ""
-        holder = f"{instance.dag_id} {instance.task_id}{place} try {instance.try_number}"
+        if replication.kind is not Kind.POSTGRES:
+            raise BadRequest(f"replication {name}: a {replication.kind} source is validated, but not copied from here")
         return CdcRun(
             id=context["run_id"],
             replication=replication,
-            source=EngineHook(replication.source).get_conn(),
-            warehouse=EngineHook(settings.warehouse_connection).get_conn(),
-            control=EngineHook(settings.control_connection).get_conn(),
+            source=_connection(replication.source),
+            warehouse=_connection(settings.warehouse_connection),
+            control=_connection(settings.control_connection),
             settings=settings,
-            holder=holder,
+            holder=self.holder(context),
+            kafka=_kafka(replication),
         )
+
+    @staticmethod
+    def holder(context: Context) -> str:
+        """Return what the databases show of our sessions."""
+        instance = context["ti"]
+        place = f"[{instance.map_index}]" if (instance.map_index or -1) >= 0 else ""
+        return f"{instance.dag_id} {instance.task_id}{place} try {instance.try_number}"
 
     @staticmethod
     def request(context: Context) -> ActionRequest:
@@ -51,44 +76,90 @@ class CdcOperator(BaseOperator):
         values = {name: context["params"].get(name, default) for name, default in DEFAULTS.items()}
         return read_action({**given, **values}, loader.load(Settings().cdc_file))
 
+    def begun(self, context: Context, names: Sequence[str], *states: str) -> list[str]:
+        """Return the replications that are in one of some states; of one that was named the state does not matter."""
+        from include.cdc import state
+        from include.engines.postgres.connect import connect
+        from include.engines.postgres.errors import translated
+
+        if not names or (context["params"].get("replication") or ALL) != ALL:
+            return list(names)
+        warehouse, found = _connection(Settings().warehouse_connection), []
+        with translated("the warehouse"), connect(warehouse, self.holder(context), autocommit=True) as session:
+            for name in names:
+                row = state.read(session, name)
+                is_now = row.state if row else state.State.NEW
+                if is_now in states:
+                    found.append(name)
+                else:
+                    self.log.info("replication %s is %s: nothing is done", name, is_now)
+        return found
+
+    def each(self, names: Iterable[str], do: Callable[[str], object]) -> None:
+        """Do something for each replication, whatever becomes of the others, and fail then if one has failed."""
+        errors: list[RetailSyncError] = []
+        for name in names:
+            try:
+                do(name)
+            except RetailSyncError as error:
+                self.log.error("%s", error)  # noqa: TRY400 (it says all)
+                errors.append(error)
+        if passing := [error for error in errors if not isinstance(error, PermanentError)]:
+            raise passing[0]
+        if errors:
+            raise PermanentError("\n".join(map(str, errors)))
+
 
 class PlanCdcOperator(CdcOperator):
     """Do what needs no copy (stop, resume, drop), and decide which tables have to be copied."""
 
     def execute(self, context: Context) -> list[dict[str, str]]:
-        """Return the tables to copy, for one mapped task each; or fail with every problem of the sources."""
+        """
+        Return the tables to copy, for one mapped task each; or fail with every problem of the sources.
+
+        Where no replication is declared, nothing else of the run is begun.
+        """
         copies: list[dict[str, str]] = []
-        errors: list[RetailSyncError] = []
         with permanent_errors_fail():
             request = self.request(context)
             self.log.info("%s: %s", request.action, ", ".join(request.replications) or "no replication is declared")
-            for name in request.replications:
-                try:
-                    tables = self._plan(request, self.cdc_run(context, name))
-                except RetailSyncError as error:
-                    self.log.error("%s", error)  # noqa: TRY400 (it says all)
-                    errors.append(error)
-                    continue
-                copies += [{"replication": name, "table": table} for table in tables]
-            if errors:
-                raise errors[0]
+            if not request.replications:
+                raise DownstreamTasksSkipped(tasks=sorted(self.get_flat_relative_ids()))  # type: ignore[no-untyped-call]
+            if request.copies:
+                self.each(request.replications, lambda name: copies.extend(self._plan(context, request, name)))
+            else:
+                self._operate(context, request)
         return copies
 
-    @staticmethod
-    def _plan(request: ActionRequest, run: CdcRun) -> list[str]:
-        from include.cdc import begin, operate, validate
+    def _plan(self, context: Context, request: ActionRequest, name: str) -> list[dict[str, str]]:
+        from include.cdc import begin, validate
 
-        if request.copies:
-            validate.assert_ready(run.replication, run.source, run.warehouse, run.control)
-            return begin.begin(run, resync=request.action is Action.RESYNC, tables=request.tables)
-        simple: dict[Action, Callable[[CdcRun], object]] = {
-            Action.STOP: operate.stop,
-            Action.RESUME: operate.resume,
-            Action.DROP: operate.drop,
+        settings = Settings()
+        replication = loader.pick(loader.load(settings.cdc_file), name)
+        validate.assert_ready(
+            replication,
+            None if replication.kind in _NO_DRIVER else _connection(replication.source),
+            _connection(settings.warehouse_connection),
+            _connection(settings.control_connection),
+            kafka_parts=_kafka(replication),
+        )
+        run = self.cdc_run(context, name)
+        tables = begin.begin(run, resync=request.action is Action.RESYNC, tables=request.tables)
+        return [{"replication": name, "table": table} for table in tables]
+
+    def _operate(self, context: Context, request: ActionRequest) -> None:
+        from include.cdc import operate
+        from include.cdc.state import State
+
+        actions: dict[Action, tuple[Callable[[CdcRun], object], set[State]]] = {
+            Action.STOP: (operate.stop, {State.COPYING, State.STREAMING, State.STOPPED}),
+            Action.RESUME: (operate.resume, {State.STOPPED}),
+            Action.DROP: (operate.drop, set()),
         }
-        if request.action in simple:
-            simple[request.action](run)
-        return []
+        if request.action in actions:
+            do, states = actions[request.action]
+            names = self.begun(context, request.replications, *states)
+            self.each(names, lambda name: do(self.cdc_run(context, name)))
 
 
 class CopyTableOperator(CdcOperator):
@@ -118,18 +189,27 @@ class CopyTableOperator(CdcOperator):
 class SwapOperator(CdcOperator):
     """Put what was copied in place, and decide which replications are followed."""
 
-    def execute(self, context: Context) -> list[str]:
-        """Return the replications to follow, for one mapped task each."""
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """
+        Return the replications to follow, for one mapped task a consumer; an embedded stream has only the first.
+
+        What was never started, is stopped or is copied for the first time is left out, unless it was named.
+        """
+        from include.cdc.state import State
         from include.cdc.swap import swap
 
         if any(task.endswith("plan") for task in failed_tasks(context)):
             raise AirflowSkipException("the run was refused, see the task `plan`")
         with permanent_errors_fail():
-            request = self.request(context)
+            request, replications = self.request(context), loader.load(Settings().cdc_file)
             if request.copies:
-                for name in request.replications:
-                    swap(self.cdc_run(context, name))
-        return list(request.replications) if request.follows else []
+                self.each(request.replications, lambda name: swap(self.cdc_run(context, name)))
+            followed = self.begun(context, request.replications, State.STREAMING) if request.follows else []
+        return [
+            {"replication": name, "consumer": consumer}
+            for name in followed
+            for consumer in range(_consumers(replications[name]))
+        ]
 
 
 class ApplyChangesOperator(CdcOperator):
@@ -137,24 +217,26 @@ class ApplyChangesOperator(CdcOperator):
     Apply what a source has committed.
 
     :param replication: the replication.
+    :param consumer: in Kafka Connect mode, which of its consumers this is, from 0.
     """
 
-    template_fields = ("replication",)
+    template_fields = ("replication", "consumer")
 
-    def __init__(self, *, replication: str, **kwargs: Any) -> None:
+    def __init__(self, *, replication: str, consumer: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.replication = replication
+        self.consumer = consumer
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Return the figures of the stream; skips a replication that has to wait."""
+        """Return the figures of the stream; skips a replication that has to wait, or that another run follows."""
         from include.cdc.follow import Task, follow
 
         with permanent_errors_fail():
             request = self.request(context)
-            run = self.cdc_run(context, self.replication)
-            task = Task(minutes=request.minutes, compare=request.action is Action.COMPARE)
+            compare = request.action is Action.COMPARE
+            task = Task(minutes=request.minutes, compare=compare, consumer=self.consumer)
             try:
-                figures = follow(run, task)
+                figures = follow(self.cdc_run(context, self.replication), task)
             except LockHeld as error:
                 raise AirflowSkipException(str(error)) from error
         if reason := figures.get("waiting"):
@@ -165,25 +247,92 @@ class ApplyChangesOperator(CdcOperator):
             raise AirflowFailException(f"replication {self.replication}: {', '.join(different)} differ from the source")
         return figures
 
+    def on_kill(self) -> None:
+        """Leave ``execute``, which ends the process of the stream; by itself the signal would interrupt nothing."""
+        raise SystemExit(f"replication {self.replication}: ended from outside")
+
 
 class HealthOperator(CdcOperator):
     """Say how the replications are; fails the run if one is unhealthy, or a task failed."""
 
-    def execute(self, context: Context) -> dict[str, str]:
-        """Return the status of each replication."""
-        from include.cdc.health import check
-
+    def execute(self, context: Context) -> dict[str, dict[str, Any]]:
+        """Return the status of each replication, with the reasons."""
         failed = failed_tasks(context)
-        statuses: dict[str, str] = {}
+        statuses: dict[str, dict[str, Any]] = {}
         texts: list[str] = []
         with permanent_errors_fail():
-            for name in loader.load(Settings().cdc_file):
-                health = check(self.cdc_run(context, name))
-                statuses[name] = health.status
-                self.log.info("replication %s is %s", name, health.status)
-                texts += [f"{name}: {reason.text}" for reason in health.reasons if reason.severity == "unhealthy"]
+            names = self.request(context).replications
+        for name in names:
+            try:
+                health = self._look(context, name)
+            except RetailSyncError as error:
+                self.log.error("replication %s: %s", name, error)  # noqa: TRY400 (it says all)
+                texts.append(f"{name}: {error}")
+                continue
+            statuses[name] = _summary(health)
+            self.log.info("replication %s is %s: %s", name, health.status, statuses[name])
+            for reason in health.reasons:
+                self.log.warning("replication %s is %s: %s", name, reason.severity, reason.text)
+            texts += [f"{name}: {reason.text}" for reason in health.reasons if reason.severity == "unhealthy"]
         if failed:
             texts.append(f"failed tasks: {', '.join(failed)}")
         if texts:
             raise AirflowFailException("; ".join(texts))
         return statuses
+
+    def _look(self, context: Context, name: str) -> Health:
+        from include.cdc.health import Health, Verdict, check
+
+        replication = loader.load(Settings().cdc_file)[name]
+        if replication.kind is not Kind.POSTGRES:
+            return Health(name, Verdict.NEW)
+        run = self.cdc_run(context, name)
+        connector = None
+        if replication.mode is Mode.KAFKA_CONNECT:
+            from include.cdc.kafka.connector import failures
+
+            connector = failures(run)
+        return check(run, connector=connector)
+
+
+def _summary(health: Health) -> dict[str, Any]:
+    return {
+        "status": str(health.status),
+        "reasons": [reason.text for reason in health.reasons],
+        "lag_bytes": health.lag_bytes,
+        "lag_seconds": health.lag_seconds,
+        "slot": health.slot.wal_status if health.slot else None,
+        "applied_at": health.applied_at.isoformat() if health.applied_at else None,
+        "tables": dict(health.tables),
+        "events": health.events,
+    }
+
+
+def _consumers(replication: Replication) -> int:
+    return replication.kafka.consumers if replication.mode is Mode.KAFKA_CONNECT else 1
+
+
+def _kafka(replication: Replication) -> KafkaParts | None:
+    """Return the connections of Kafka Connect mode."""
+    from include.cdc.prerequisites.kafka import KafkaParts
+
+    if replication.mode is not Mode.KAFKA_CONNECT:
+        return None
+    kafka = replication.kafka
+    return KafkaParts(_parts(replication.source), _parts(kafka.connect), _parts(kafka.brokers))
+
+
+def _parts(conn_id: str) -> dict[str, Any]:
+    try:
+        found = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        raise NotConfigured(f"connection {conn_id!r} is not set") from None
+    names = ("conn_type", "host", "port", "schema", "login", "password")
+    return {**{name: getattr(found, name) for name in names}, "extra": found.extra_dejson}
+
+
+def _connection(conn_id: str) -> Connection:
+    try:
+        return EngineHook(conn_id).get_conn()
+    except AirflowNotFoundException:
+        raise NotConfigured(f"connection {conn_id!r} is not set") from None
