@@ -117,8 +117,9 @@ def test_our_own_tables_are_the_same_in_migration_and_code(warehouse: Connection
     with metadata_engine(warehouse).connect() as session:
         options = {"include_schemas": True, "include_name": only_ours, "compare_type": True}
         assert compare_metadata(MigrationContext.configure(session, opts=options), metadata) == []
-        for name in OWN_TABLES:
-            session.execute(sa.text(f"ALTER TABLE dbo.{name} ALTER COLUMN run_id TYPE varchar(10)"))
+        for table in metadata.sorted_tables:
+            column = next(column.name for column in table.columns if isinstance(column.type, sa.Unicode))
+            session.execute(sa.text(f"ALTER TABLE dbo.{table.name} ALTER COLUMN {column} TYPE varchar(10)"))
             assert compare_metadata(MigrationContext.configure(session, opts=options), metadata) != []
             session.rollback()
 

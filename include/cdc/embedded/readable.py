@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from include.cdc import names, state
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 #: A server notices only after a while that the one who read a slot is dead.
 _SLOT_SECONDS = 30.0
-_PLACES = ("lsn", "lsn_proc", "lsn_commit")
 
 
 def assert_readable(
@@ -37,7 +36,7 @@ def assert_readable(
     assert row.epoch is not None
     name = names.slot(run.name, row.epoch)
     slot = run.at_source.slot(source, name)
-    if gone := _gone(name, slot, row.position or {}) or _unpublished(run, source, tables):
+    if gone := _gone(name, slot) or _unpublished(run, source, tables):
         state.write(session, run.name, state=State.NEEDS_RESYNC, reason=gone)
         raise NeedsResync(f"replication {run.name}: {gone}: changes are lost; run it with action=resync")
     deadline = time.monotonic() + _SLOT_SECONDS
@@ -48,18 +47,16 @@ def assert_readable(
         slot = run.at_source.slot(source, name)
 
 
-def _gone(name: str, slot: Slot | None, position: Mapping[str, Any]) -> str | None:
-    """The source sends nothing that was confirmed, wherever we want to begin."""
+def _gone(name: str, slot: Slot | None) -> str | None:
+    """
+    Return what is gone of a slot.
+
+    That it is past the saved position tells nothing: Debezium also confirms log that holds no change of ours.
+    """
     if slot is None:
         return f"slot {name} is not there any more"
     if slot.wal_status == "lost":
         return f"the source has removed log that slot {name} had to keep"
-    offset = position.get("offset") or {}
-    saved = max((int(offset[place]) for place in _PLACES if offset.get(place)), default=None)
-    if saved is None and position.get("pinned"):
-        saved = _number(position["pinned"])
-    if saved is not None and _number(slot.confirmed) > saved:
-        return f"slot {name} is at {slot.confirmed}, past what the warehouse has (was it restored from a backup?)"
     return None
 
 
@@ -69,8 +66,3 @@ def _unpublished(run: CdcRun, source: psycopg.Connection[Any], tables: Iterable[
     there = {table.name for table in run.at_source.tables(run.replication)}
     left = sorted((there & set(tables)) - published)
     return f"{', '.join(left)} was taken off publication {names.publication(run.name)}" if left else None
-
-
-def _number(lsn: str) -> int:
-    high, _, low = lsn.partition("/")
-    return (int(high, 16) << 32) + int(low, 16)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import sys
 import tempfile
 import threading
@@ -33,6 +32,7 @@ from include.cdc.embedded.readable import assert_readable
 from include.cdc.embedded.settings import engine_settings
 from include.cdc.events import parse
 from include.cdc.follow import Task, Told
+from include.cdc.memory import most_memory
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow
@@ -240,7 +240,7 @@ def _figures(stream: _Stream) -> dict[str, Any]:
         "batches": totals.batches,
         "lag": stream.lag,
         "seconds": round(seconds, 2),
-        "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "memory_mb": most_memory(),
     }
 
 

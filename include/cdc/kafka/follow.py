@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from include.cdc.kafka import connector
 from include.cdc.kafka.brokers import Brokers
 from include.cdc.kafka.client import Message
 from include.cdc.kafka.consumer import Share, consume
+from include.cdc.memory import most_memory
 from include.cdc.prerequisites.kafka import parts
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
@@ -92,7 +92,7 @@ class _Topics:
             "batches": totals.batches,
             "lag": self.lag,
             "seconds": round(time.monotonic() - self.began, 2),
-            "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "memory_mb": most_memory(),
             "compared": None,
         }
 
