@@ -220,26 +220,13 @@ def test_without_its_slot_nothing_is_applied_until_a_resync(stage: CdcStage) -> 
     assert differences(stage) == {}
 
 
-@pytest.mark.parametrize(
-    ("at_source", "text"),
-    [
-        ("DROP TABLE shop.carts; CREATE TABLE shop.carts (id int PRIMARY KEY)", "shop.carts was taken off"),
-        (
-            (
-                "SELECT pg_replication_slot_advance(slot_name, pg_current_wal_lsn()) FROM pg_replication_slots"
-                " WHERE database = current_database()"
-            ),
-            "past what the warehouse has",
-        ),
-    ],
-)
-def test_changes_that_will_not_come_are_told(stage: CdcStage, at_source: str, text: str) -> None:
+def test_a_table_that_was_made_anew_needs_a_resync(stage: CdcStage) -> None:
     run = run_of(stage, "start")
     replicate.copy(run)
     with stage.connect_warehouse() as session, stage.connect_source() as source:
         assert_readable(run, session, row_of(stage), source, EVERY)
-        stage.at_source(at_source)
-        with pytest.raises(NeedsResync, match=text):
+        stage.at_source("DROP TABLE shop.carts; CREATE TABLE shop.carts (id int PRIMARY KEY)")
+        with pytest.raises(NeedsResync, match=r"shop\.carts was taken off"):
             assert_readable(run, session, row_of(stage), source, EVERY)
     assert row_of(stage).state is State.NEEDS_RESYNC
 
