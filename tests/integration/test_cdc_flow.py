@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -111,6 +112,9 @@ def test_readers_see_the_old_copy_until_the_new_one_is_whole(stage: CdcStage) ->
     dsn = stage.server.dsn(stage.source_connection.database)
     with working(dsn, pause=0.02) as tills, ThreadPoolExecutor(1) as pool:
         stream = pool.submit(follow, run_of(stage, "beside"), Task(minutes=0.1))
+        while row_of(stage).events == 0:
+            time.sleep(0.1)
+            assert not stream.done()
         for table in begin(run_of(stage, "resync"), resync=True):
             copy_table(run_of(stage, "resync"), table)
             assert row_of(stage).epoch == old
