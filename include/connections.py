@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -123,6 +124,15 @@ def secret_of(id: str, local_dir: Path) -> bytes | None:
     text = text_of(id, local_dir)
     password = parts_of(id, text)["password"] if text else None
     return password.encode() if password else None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is one of this machine alone."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parts_of(id: str, text: str) -> dict[str, Any]:

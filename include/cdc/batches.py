@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from include.cdc import drift, incidents, letters, state
 from include.cdc.apply import Applied, OnDead, apply
-from include.cdc.changes import Change, Marker, TargetTable
+from include.cdc.changes import Change, TargetTable
 from include.cdc.collapse import Delta, collapse
+from include.cdc.figures import Figures
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow
 from include.cdc.targets import targets
@@ -35,17 +35,6 @@ class _Refused(Exception):
 
 
 @dataclass
-class Totals:
-    """What a stream has applied."""
-
-    events: int = 0
-    upserted: int = 0
-    deleted: int = 0
-    dead: int = 0
-    batches: int = 0
-
-
-@dataclass
 class Batches:
     """Applies batches to the tables of an epoch, which follow the source's as these change."""
 
@@ -53,7 +42,7 @@ class Batches:
     session: psycopg.Connection[Any]
     row: ReplicationRow
     tables: dict[str, TargetTable]
-    totals: Totals = field(default_factory=Totals)
+    figures: Figures = field(default_factory=Figures)
     left_out: dict[str, Collection[str]] = field(default_factory=dict)
     """Columns of the source that the target cannot have, by table."""
     moment: psycopg.Connection[Any] | None = None
@@ -86,11 +75,7 @@ class Batches:
         except (UnknownColumns, _Refused):
             self.follow({change.table for change in changes} & self.tables.keys())
             applied = self._apply(changes, save, self._bury)
-        self.totals.events += len(changes)
-        self.totals.batches += 1
-        self.totals.upserted += applied.upserted
-        self.totals.deleted += applied.deleted
-        self.totals.dead += applied.dead
+        self.figures.add(len(changes), applied)
 
     def _apply(self, changes: Sequence[Change], save: Save, on_dead: OnDead) -> Applied:
         with self.session.transaction():
@@ -115,9 +100,9 @@ class Batches:
 
         :raises SchemaMismatch: if a column may have been renamed: only a new copy has its values.
         """
-        for name in list(names):
-            with self.run.at_source.session() as source:
-                found = drift.source_columns(source, *name.split(".", 1))
+        with self.run.at_source.session() as source:
+            found_of = {name: drift.source_columns(source, *name.split(".", 1)) for name in names}
+        for name, found in found_of.items():
             chosen = {column: kind for column, (kind, _, _) in found.items() if column not in self._without(name)}
             missing = {column: value for column, (_, value, _) in found.items()}
             changed = drift.compare(chosen, self.tables[name])
@@ -174,9 +159,3 @@ class Batches:
     def _bury(self, name: str, key: Mapping[str, Any], content: Mapping[str, Any], reason: str) -> None:
         assert self.row.epoch is not None
         letters.record(self.session, self.run.name, self.row.epoch, name, key, content, reason)
-
-
-def latest(items: Sequence[Change | Marker]) -> datetime | None:
-    """Return when the source committed the last of some changes and markers; None where nothing tells."""
-    at = max((item.at_ms for item in items), default=0)
-    return datetime.fromtimestamp(at / 1000, UTC) if at else None

@@ -9,6 +9,8 @@ from typing import Any
 
 #: What Debezium puts in the place of a large value that an UPDATE did not touch.
 UNAVAILABLE = "__debezium_unavailable_value"
+#: Of the two halves of a changed key: on the DELETE the new key, on the CREATE the old one.
+OTHER_KEY_HEADERS = ("__debezium.newkey", "__debezium.oldkey")
 
 
 class Op(StrEnum):

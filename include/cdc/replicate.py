@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from include.cdc.begin import begin
 from include.cdc.copy import Copied, copy_table
@@ -34,8 +33,3 @@ def copy(
         copied = list(pool.map(lambda table: copy_table(run, table, told), left))
     swap(run)
     return copied
-
-
-def figures(copied: Sequence[Copied]) -> dict[str, Any]:
-    """Return what was copied, for a record."""
-    return {"tables": len(copied), "rows": sum(table.rows for table in copied)}

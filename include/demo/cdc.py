@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from rich.console import Console
 
 from include.cdc import loader, names
@@ -198,16 +196,10 @@ def _differences(server: EmbeddedPostgres) -> tuple[int, int, int]:
     lost = doubled = different = 0
     with psycopg.connect(server.dsn(SHOP)) as one, psycopg.connect(server.dsn(WAREHOUSE)) as other:
         for table in shop.TABLES:
-            source = _rows(one, *table.split("."))
-            target = _rows(other, replication.target_schema, replication.target_of(table))
+            source = shop.rows_of(one, *table.split("."))
+            target = shop.rows_of(other, replication.target_schema, replication.target_of(table))
             doubled += sum(count - source.get(row, 1) for row, count in target.items() if count > source.get(row, 1))
             missing, extra = (source - target).total(), (target - source).total()
             different += min(missing, extra) + max(extra - missing, 0)
             lost += max(missing - extra, 0)
     return lost, doubled, different
-
-
-def _rows(session: psycopg.Connection[Any], schema: str, name: str) -> Counter[bytes]:
-    query = sql.SQL("COPY (SELECT * FROM {}) TO STDOUT").format(sql.Identifier(schema, name))
-    with session.cursor().copy(query) as rows:
-        return Counter(bytes(row) for row in rows)

@@ -11,9 +11,11 @@ import random
 import sys
 import threading
 import uuid
+from collections import Counter
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 #: Types that a stream could get wrong; long notes, which an UPDATE leaves untouched; a key of two columns.
 SCHEMA = """
@@ -65,6 +67,13 @@ def fill(session: psycopg.Connection[Any], customers: int) -> None:
     )
     for table in TABLES:
         session.execute(f"ANALYZE {table}".encode())
+
+
+def rows_of(session: psycopg.Connection[Any], schema: str, name: str) -> Counter[bytes]:
+    """Return how often each row of a table is there, as the server writes it."""
+    query = sql.SQL("COPY (SELECT * FROM {}) TO STDOUT").format(sql.Identifier(schema, name))
+    with session.cursor().copy(query) as rows:
+        return Counter(bytes(row) for row in rows)
 
 
 class Till:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from include.connections import parts_of, text_of
+from include.connections import is_loopback, parts_of, text_of
 from include.errors import NotConfigured
 from include.orders_sync.pipelines import Pipeline
 
@@ -138,15 +137,6 @@ def feed_of(connection: CrmConnection, zone: ZoneInfo) -> Feed:
         f"connection {connection.id!r}: type {connection.conn_type!r} is no feed, "
         'use http or fs, or set extra `feed` to "api" or "files"'
     )
-
-
-def is_loopback(url: str) -> bool:
-    """Whether an address is one of this machine alone."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _warn_of_open_password(connection: CrmConnection) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from include.demo import shop
 from include.demo.postgres import SHOP, WAREHOUSE
+from include.demo.shop import rows_of
 from tests.e2e.conftest import CDC_FILE, Site
-from tests.integration.cdc import rows_of
 
 CDC = "cdc_replication"
 FILE = """

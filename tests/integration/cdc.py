@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from include import migrations
 from include.cdc.embedded.child import written
@@ -24,6 +22,7 @@ from include.cdc.run import CdcRun
 from include.cdc.source import CdcSource
 from include.connections import Connection, parse
 from include.demo.postgres import EmbeddedPostgres
+from include.demo.shop import rows_of
 from include.settings import PROJECT_ROOT, Settings
 
 #: A server that can be followed; its log is kept for slots up to 512 MB.
@@ -133,9 +132,3 @@ def differences(stage: CdcStage, of: Replication = SHOP) -> dict[str, tuple[int,
         if source != target:
             found[table.name] = ((source - target).total(), (target - source).total())
     return found
-
-
-def rows_of(session: psycopg.Connection[Any], schema: str, name: str) -> Counter[bytes]:
-    query = sql.SQL("COPY (SELECT * FROM {}) TO STDOUT").format(sql.Identifier(schema, name))
-    with session.cursor().copy(query) as rows:
-        return Counter(bytes(row) for row in rows)

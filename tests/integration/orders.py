@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from include.orders_sync.summary import Summary
 from include.orders_sync.sync import SyncRun
 from include.settings import Settings
 from include.windows import Window
+from tests.integration.conftest import drop_database, fresh_database
 
 TODAY, START = date(2026, 1, 11), date(2025, 12, 1)
 WHOLE = Window.inclusive(START, TODAY)
@@ -139,6 +141,15 @@ class Desk:
 
 def days_before(count: int, today: date = TODAY) -> date:
     return today - timedelta(days=count)
+
+
+@contextmanager
+def open_desk(server: EmbeddedPostgres, templates: dict[str, str], since: date) -> Iterator[Desk]:
+    """Give a control database of its own, and a CRM with orders since a day."""
+    name = fresh_database(server, "orders", templates["control"])
+    with DemoCrm(7, since=since) as crm:
+        yield Desk(server, control_of(server, name), crm)
+    drop_database(server, name)
 
 
 def control_of(server: EmbeddedPostgres, database: str) -> Connection:

@@ -13,14 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from include.demo.crm import DemoCrm
 from include.demo.postgres import EmbeddedPostgres
 from include.locks import LockSpace, Name, hold
 from include.orders_sync.pipelines import TD
 from include.settings import PROJECT_ROOT, Settings
 from include.windows import Window
-from tests.integration.conftest import drop_database, fresh_database
-from tests.integration.orders import Desk, control_of, days_before
+from tests.integration.orders import Desk, days_before, open_desk
 
 
 @pytest.fixture
@@ -30,10 +28,8 @@ def today() -> date:
 
 @pytest.fixture
 def desk(server: EmbeddedPostgres, templates: dict[str, str], today: date) -> Iterator[Desk]:
-    name = fresh_database(server, "orders", templates["control"])
-    with DemoCrm(7, since=days_before(60, today)) as crm:
-        yield Desk(server, control_of(server, name), crm)
-    drop_database(server, name)
+    with open_desk(server, templates, days_before(60, today)) as desk:
+        yield desk
 
 
 def test_a_killed_run_is_closed_and_its_window_filled_by_the_next(desk: Desk, tmp_path: Path, today: date) -> None:

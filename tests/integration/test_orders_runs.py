@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from include.demo.crm import DemoCrm
 from include.demo.postgres import EmbeddedPostgres
 from include.engines.postgres.connect import connect
 from include.errors import LockHeld, ReportUnusable
@@ -21,18 +20,15 @@ from include.orders_sync.reports import Report
 from include.orders_sync.runs import AIRFLOW, COMMAND, Head, open_run
 from include.windows import Window
 from retail_sync.operators import orders as operators
-from tests.integration.conftest import drop_database, fresh_database
-from tests.integration.orders import START, TODAY, Desk, control_of
+from tests.integration.orders import START, TODAY, Desk, open_desk
 
 TIMEOUT = 20
 
 
 @pytest.fixture
 def desk(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Desk]:
-    name = fresh_database(server, "orders", templates["control"])
-    with DemoCrm(7, since=START) as crm:
-        yield Desk(server, control_of(server, name), crm)
-    drop_database(server, name)
+    with open_desk(server, templates, START) as desk:
+        yield desk
 
 
 def run_row(desk: Desk, run_id: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from include.demo.crm import DemoCrm
 from include.demo.postgres import EmbeddedPostgres
 from include.errors import BadRequest, FeedUnavailable, ReportUnusable
 from include.locks import LockSpace, Name, hold
@@ -21,16 +20,13 @@ from include.orders_sync.planner import Planned
 from include.orders_sync.reports import Report
 from include.orders_sync.sync import Result, SyncRun, sync_store
 from include.windows import Window
-from tests.integration.conftest import drop_database, fresh_database
-from tests.integration.orders import START, TODAY, WHOLE, Desk, control_of, days_before
+from tests.integration.orders import START, TODAY, WHOLE, Desk, days_before, open_desk
 
 
 @pytest.fixture
 def desk(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Desk]:
-    name = fresh_database(server, "orders", templates["control"])
-    with DemoCrm(7, since=START) as crm:
-        yield Desk(server, control_of(server, name), crm)
-    drop_database(server, name)
+    with open_desk(server, templates, START) as desk:
+        yield desk
 
 
 class Failing:

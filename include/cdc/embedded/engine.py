@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from include.cdc.changes import OTHER_KEY_HEADERS
 from include.cdc.embedded.settings import ENGINE_NAME
 from include.cdc.names import TOPIC_PREFIX
 from include.errors import NotConfigured, StreamBroken
@@ -31,7 +32,6 @@ appender.stderr.layout.type = PatternLayout
 appender.stderr.layout.pattern = debezium %level %c{1}: %m%n
 rootLogger.appenderRef.stderr.ref = stderr
 """
-_OTHER_KEY_HEADERS = ("__debezium.newkey", "__debezium.oldkey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def _event(record: Any) -> Event:
 
 def _other_key(record: Any) -> dict[str, str | None] | None:
     headers = record.sourceRecord().headers()
-    for name in _OTHER_KEY_HEADERS:
+    for name in OTHER_KEY_HEADERS:
         header = headers.lastWithName(name)
         if header is not None:
             struct = header.value()

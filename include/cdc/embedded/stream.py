@@ -17,25 +17,24 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from include.cdc import names, state
-from include.cdc.batches import Batches, latest
+from include.cdc.batches import Batches
 from include.cdc.changes import Change, Marker
 from include.cdc.collapse import is_visible
 from include.cdc.embedded.engine import Engine, Event, OffsetOf, start_java, write_offset
 from include.cdc.embedded.readable import assert_readable
 from include.cdc.embedded.settings import engine_settings
 from include.cdc.events import parse
+from include.cdc.figures import latest, record
 from include.cdc.follow import Task, Told
-from include.cdc.memory import most_memory
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
-from include.cdc.state import ReplicationRow
 from include.cdc.targets import followed
 from include.errors import RetailSyncError, StreamBroken
 
@@ -58,11 +57,8 @@ class _Stream:
     marker: str
     until: str | None = None
     """A snapshot: the stream ends before the first transaction that it does not see."""
-    lag: float | None = None
-    """Seconds from the commit at the source to its apply, of what was applied last."""
     caught_up: bool = False
     engine: Engine | None = None
-    began: float = field(default_factory=time.monotonic)
     _told_at: float = 0.0
     _offset: Mapping[str, Any] | None = None
 
@@ -103,14 +99,13 @@ class _Stream:
         pinned = (self.batches.row.position or {}).get("pinned")
         position = {"pinned": pinned, "offset": offset}
         self.revision = state.advance(session, self.batches.row, self.revision, position, at, events)
-        if at:
-            self.lag = round(max((datetime.now(UTC) - at).total_seconds(), 0.0), 1)
+        self.batches.figures.saw(at)
 
     def _tell(self) -> None:
         now = time.monotonic()
         if now - self._told_at >= _TELL_SECONDS or self.caught_up:
             self._told_at = now
-            self.told({"message": "progress", "events": self.batches.totals.events, "lag": self.lag})
+            self.told(self.batches.figures.progress())
 
     def assert_caught_up(self) -> None:
         """
@@ -178,9 +173,9 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
             error = str(failure)
             raise
         finally:
-            _record(session, run, row, stream, began, error)
+            record(session, run, row, batches.figures, began=began, caught_up=stream.caught_up, error=error)
         compared = _compared(snapshot, session, batches) if snapshot else None
-        return {**_figures(stream), "compared": compared}
+        return {**batches.figures.as_dict(), "compared": compared}
 
 
 def _end_at_snapshot(run: CdcRun, stream: _Stream, kept: ExitStack) -> psycopg.Connection[Any]:
@@ -227,44 +222,6 @@ def _compared(
 
     found = compare(snapshot, session, list(batches.tables.values()))
     return [asdict(table) for table in found]
-
-
-def _figures(stream: _Stream) -> dict[str, Any]:
-    totals = stream.batches.totals
-    seconds = time.monotonic() - stream.began
-    return {
-        "events": totals.events,
-        "upserted": totals.upserted,
-        "deleted": totals.deleted,
-        "dead": totals.dead,
-        "batches": totals.batches,
-        "lag": stream.lag,
-        "seconds": round(seconds, 2),
-        "memory_mb": most_memory(),
-    }
-
-
-def _record(
-    session: psycopg.Connection[Any],
-    run: CdcRun,
-    row: ReplicationRow,
-    stream: _Stream,
-    began: datetime,
-    error: str | None,
-) -> None:
-    figures = _figures(stream)
-    if session.broken:
-        return
-    session.execute(
-        "INSERT INTO dbo.cdc_applies (run_id, replication, epoch, events, upserted, deleted, dead, batches,"
-        " lag_seconds, memory_mb, started_at, finished_at, caught_up, error)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now(), %s, %s)",
-        (
-            *(run.id, row.name, row.epoch),
-            *(figures[name] for name in ("events", "upserted", "deleted", "dead", "batches", "lag", "memory_mb")),
-            *(began, stream.caught_up, error),
-        ),
-    )
 
 
 def main() -> None:

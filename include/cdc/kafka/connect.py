@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from include.cdc.kafka.connectors import secrets_of
 from include.cdc.kafka.rest import RestApi, url_of, without_secrets
+from include.connections import is_loopback
 from include.errors import NotConfigured
-from include.orders_sync.crm import is_loopback
 
 log = logging.getLogger(__name__)
 

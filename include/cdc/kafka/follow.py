@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.cdc import incidents
-from include.cdc.batches import Batches, latest
-from include.cdc.changes import Change, Op
+from include.cdc.batches import Batches
+from include.cdc.changes import OTHER_KEY_HEADERS, Change, Op
 from include.cdc.events import parse
+from include.cdc.figures import latest, record
 from include.cdc.follow import Task, Told
 from include.cdc.kafka import connector
 from include.cdc.kafka.brokers import Brokers
 from include.cdc.kafka.client import Message
 from include.cdc.kafka.consumer import Share, consume
-from include.cdc.memory import most_memory
 from include.cdc.prerequisites.kafka import parts
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
-from include.cdc.state import ReplicationRow
 from include.cdc.swap import drop_old_slots
 from include.errors import BadRequest, StreamBroken
 from include.locks import LockSpace, Name, hold
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRUNCATED = "truncated"
-_OTHER_KEY_HEADERS = ("__debezium.newkey", "__debezium.oldkey")
 
 
 @dataclass
@@ -45,8 +42,6 @@ class _Topics:
     run: CdcRun
     batches: Batches
     told: Told
-    lag: float | None = None
-    began: float = field(default_factory=time.monotonic)
 
     def handle(self, session: psycopg.Connection[Any], messages: Sequence[Message]) -> None:
         """Apply messages in the transaction that is open."""
@@ -54,9 +49,8 @@ class _Topics:
         changes = [item for item in parsed if isinstance(item, Change)]
         at = latest(changes)
         self.batches.apply(self._ordered(session, changes), lambda session: self._save(session, len(changes), at))
-        if at:
-            self.lag = round(max((datetime.now(UTC) - at).total_seconds(), 0.0), 1)
-        self.told({"message": "progress", "events": self.batches.totals.events, "lag": self.lag})
+        self.batches.figures.saw(at)
+        self.told(self.batches.figures.progress())
 
     def _ordered(self, session: psycopg.Connection[Any], changes: list[Change]) -> list[Change]:
         """
@@ -80,21 +74,6 @@ class _Topics:
         ).rowcount
         if not moved:
             raise StreamBroken(f"replication {row.name}: it was copied anew or dropped; nothing of this batch is kept")
-
-    def figures(self) -> dict[str, Any]:
-        """Return what was done."""
-        totals = self.batches.totals
-        return {
-            "events": totals.events,
-            "upserted": totals.upserted,
-            "deleted": totals.deleted,
-            "dead": totals.dead,
-            "batches": totals.batches,
-            "lag": self.lag,
-            "seconds": round(time.monotonic() - self.began, 2),
-            "memory_mb": most_memory(),
-            "compared": None,
-        }
 
 
 def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
@@ -133,8 +112,9 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
             error = str(failure)
             raise
         finally:
-            _record(session, run, row, task, topics, (began, caught_up, error))
-    return topics.figures()
+            figures = topics.batches.figures
+            record(session, run, row, figures, began=began, caught_up=caught_up, error=error, consumer=task.consumer)
+    return {**figures.as_dict(), "compared": None}
 
 
 def _sharing(run: CdcRun, task: Task) -> Any:
@@ -146,32 +126,9 @@ def _sharing(run: CdcRun, task: Task) -> Any:
     return hold(run.control, locks, holder=run.holder, wait=task.wait)
 
 
-def _record(
-    session: psycopg.Connection[Any],
-    run: CdcRun,
-    row: ReplicationRow,
-    task: Task,
-    topics: _Topics,
-    ending: tuple[datetime, bool, str | None],
-) -> None:
-    if session.broken:
-        return
-    figures = topics.figures()
-    session.execute(
-        "INSERT INTO dbo.cdc_applies (run_id, replication, epoch, consumer, events, upserted, deleted, dead, batches,"
-        " lag_seconds, memory_mb, started_at, caught_up, error, finished_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())",
-        (
-            *(run.id, row.name, row.epoch, task.consumer),
-            *(figures[name] for name in ("events", "upserted", "deleted", "dead", "batches", "lag", "memory_mb")),
-            *ending,
-        ),
-    )
-
-
 def _other_key(message: Message) -> Mapping[str, Any] | None:
     headers = dict(message.headers)
-    for name in _OTHER_KEY_HEADERS:
+    for name in OTHER_KEY_HEADERS:
         if content := headers.get(name):
             key = json.loads(content)
             return key if isinstance(key, dict) else None

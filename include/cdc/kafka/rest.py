@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from include.connections import is_loopback
 from include.errors import AccessDenied, ConnectionLost, NotConfigured, PermanentError, StreamBroken, TransientError
-from include.orders_sync.crm import is_loopback
 
 log = logging.getLogger(__name__)
 

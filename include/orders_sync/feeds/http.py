@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
+from include.connections import is_loopback
 from include.errors import AccessDenied, NotConfigured, ReportUnusable, TimedOut, Unanswered
-from include.orders_sync.crm import is_loopback
 from include.orders_sync.feeds.retrying import retry_after
 
 _TIMEOUTS = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT}
