@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_fixed
 
 from include.connections import embedded_environment, embedded_file
 from include.demo.local_crm import PORT_VARIABLE, connections_of
@@ -31,6 +32,7 @@ _COMPONENTS = ("api-server", "dag-processor", "scheduler")
 _START_TIMEOUT = 180
 _STOP_TIMEOUT = 30
 _POOL_SLOTS = 2
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,18 @@ class LocalAirflow:
         """
         Call the REST API and return its JSON.
 
+        The API and the scheduler may meet in a deadlock of the metadata database, of which the API is
+        then the victim: what may be asked twice is asked again.
+
         :raises httpx.HTTPStatusError: if it refuses.
         """
+        attempts = 1 if method == "POST" else _ATTEMPTS
+        policy = Retrying(
+            retry=retry_if_exception(_is_failure), stop=stop_after_attempt(attempts), wait=wait_fixed(1), reraise=True
+        )
+        return policy(self._request, method, path, **arguments)
+
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
         with httpx.Client(base_url=self.url, timeout=30) as client:
             token = client.get("/auth/token").raise_for_status().json()["access_token"]
             headers = {"Authorization": f"Bearer {token}"}
@@ -213,6 +225,10 @@ _FIXED = {
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
 }
+
+
+def _is_failure(error: BaseException) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error
 
 
 def _chosen_once() -> dict[str, str]:
