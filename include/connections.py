@@ -13,12 +13,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from include.errors import NotConfigured
 
-Kind = Literal["postgres", "mssql"]
+Kind = Literal["postgres", "mssql", "mysql", "oracle"]
 
 _KINDS: dict[str, Kind] = {
     "postgres": "postgres",
     "postgresql": "postgres",
     "mssql": "mssql",
+    "mysql": "mysql",
+    "oracle": "oracle",
 }
 _TEXTS = ("conn_type", "host", "schema", "login", "password")
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-
-from psycopg import sql
 
 from include.cdc import drift, incidents, letters, state
 from include.cdc.apply import Applied, OnDead, apply
@@ -16,6 +14,7 @@ from include.cdc.changes import Change, TargetTable
 from include.cdc.collapse import Delta, collapse
 from include.cdc.figures import Figures
 from include.cdc.run import CdcRun
+from include.cdc.sources.base import Rows
 from include.cdc.state import ReplicationRow
 from include.cdc.targets import targets
 from include.errors import SchemaMismatch, UnknownColumns
@@ -45,8 +44,8 @@ class Batches:
     figures: Figures = field(default_factory=Figures)
     left_out: dict[str, Collection[str]] = field(default_factory=dict)
     """Columns of the source that the target cannot have, by table."""
-    moment: psycopg.Connection[Any] | None = None
-    """A session that sees the source as it is where the stream ends; None where it ends is open."""
+    moment: Rows | None = None
+    """The source as it is where the stream ends; None where it ends is open."""
 
     @classmethod
     def of(cls, run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow) -> Batches:
@@ -100,11 +99,13 @@ class Batches:
 
         :raises SchemaMismatch: if a column may have been renamed: only a new copy has its values.
         """
-        with self.run.at_source.session() as source:
-            found_of = {name: drift.source_columns(source, *name.split(".", 1)) for name in names}
+        with self.run.at_source.reading() as rows:
+            found_of = {name: rows.columns(name) for name in names}
         for name, found in found_of.items():
-            chosen = {column: kind for column, (kind, _, _) in found.items() if column not in self._without(name)}
-            missing = {column: value for column, (_, value, _) in found.items()}
+            chosen = {column: is_.type for column, is_ in found.items() if column not in self._without(name)}
+            missing = {column: is_.missing for column, is_ in found.items()}
+            doubts = {column: is_.doubt for column, is_ in found.items() if is_.doubt}
+            self.tables[name] = replace(self.tables[name], doubts=doubts)
             changed = drift.compare(chosen, self.tables[name])
             try:
                 with self.session.transaction():
@@ -113,7 +114,7 @@ class Batches:
                 self._report(name, [str(error)], incidents.Severity.UNHEALTHY)
                 raise
             self.left_out[name] = {column for column in chosen if column not in self.tables[name].columns}
-            self._tell(name, changed.refused, [column for column in changed.added if found[column][2]])
+            self._tell(name, changed.refused, [column for column in changed.added if found[column].rewritten])
 
     def _without(self, name: str) -> Collection[str]:
         return self.run.replication.without.get(name, ())
@@ -133,24 +134,8 @@ class Batches:
     def _fetch(self, name: str, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
         """Read rows at the source as they are now, or at the end; later changes of them follow in the stream."""
         table = self.tables[name]
-        with nullcontext(self.moment) if self.moment else self.run.at_source.session() as source:
-            found = drift.source_columns(source, *name.split(".", 1))
-            columns = [column for column in table.columns if column in found]
-            chosen = sql.SQL(", ").join(
-                sql.SQL("{}::{}::text").format(sql.Identifier(column), sql.SQL(found[column][0])) for column in columns
-            )
-            wanted = sql.SQL(" OR ").join(
-                sql.SQL("({})").format(
-                    sql.SQL(" AND ").join(
-                        sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(str(key[column])))
-                        for column in table.key
-                    )
-                )
-                for key in keys
-            )
-            relation = sql.Identifier(*name.split(".", 1))
-            rows = source.execute(sql.SQL("SELECT {} FROM {} WHERE {}").format(chosen, relation, wanted)).fetchall()
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        with nullcontext(self.moment) if self.moment else self.run.at_source.reading() as rows:
+            return rows.fetch(table, list(table.columns), keys)
 
     @staticmethod
     def _refuse(name: str, *_: object) -> None:

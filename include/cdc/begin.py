@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from include.cdc import names, state
+from include.cdc import history, names, state
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow, State, Status
 from include.errors import BadRequest
@@ -62,35 +61,27 @@ def pending(row: ReplicationRow) -> str:
     return epoch
 
 
-@contextmanager
-def pinned(run: CdcRun) -> Iterator[tuple[str, str | None]]:
+def pinned(run: CdcRun) -> str:
     """
-    Give the epoch that is copied and, where this run has just pinned it, the snapshot at its position.
+    Return the epoch that is copied, after its position was pinned, by this run if nobody has.
 
-    The slot is made before anything is read: what is committed later is in the stream. One that
-    was made by a run which died before it could record it is made anew, nothing was copied then.
+    What is copied is read later, so that nothing is in neither the copy nor the stream. A position
+    that a run pinned which died before it could record it is pinned anew, nothing was copied then.
     """
-    with ExitStack() as kept:
-        exported = None
-        with run.pinning(), run.in_warehouse() as session:
-            row = run.row(session)
-            epoch = pending(row)
-            if row.next_epoch is None or row.next_position is not None:
-                _publish(run)
-            else:
-                slot = names.slot(run.name, epoch)
-                with run.at_source.session() as source:
-                    run.at_source.drop_slot(source, slot)
-                _publish(run)
-                pin = kept.enter_context(run.at_source.pin(slot))
-                state.write(session, run.name, next_position={"pinned": pin.lsn, "offset": None})
-                exported = pin.snapshot
-                log.info("replication %s, step 2/4: slot %s pins the log at %s", run.name, slot, pin.lsn)
-        if row.next_epoch is None:
-            # what they wrote before the table was published is not in the stream
-            with run.at_source.session() as source:
-                run.at_source.await_writers(source)
-        yield epoch, exported
+    with run.pinning(), run.in_warehouse() as session:
+        row = run.row(session)
+        epoch = pending(row)
+        if row.next_epoch is None or row.next_position is not None:
+            run.at_source.join(run)
+        else:
+            pin = run.at_source.pin(run, epoch)
+            with session.transaction():
+                history.append(session, run.name, epoch, pin.history)
+                state.write(session, run.name, next_position=pin.position)
+            log.info("replication %s, step 2/4: the log is pinned at %s", run.name, pin.position["pinned"])
+    if row.next_epoch is None:
+        run.at_source.await_writers()
+    return epoch
 
 
 def _epoch(run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, *, whole: bool) -> str:
@@ -119,7 +110,3 @@ def _again(
         for name in tables:
             values = {"target_table": run.replication.target_of(name), "status": Status.PENDING, "chunk_key": None}
             state.write_table(session, run.name, epoch, name, **values, snapshot=None, rows_copied=0, seconds=0)
-
-
-def _publish(run: CdcRun) -> None:
-    run.at_source.publish(run.replication, [table.name for table in run.at_source.tables(run.replication)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -67,6 +67,7 @@ class TargetTable:
     :param soft: whether deleted rows stay.
     :param snapshot: what the copy saw, ``xmin:xmax:xip,…`` as ``pg_current_snapshot()``: changes of
         these transactions are in it.
+    :param doubts: by column, what tells whether a value that arrives may be another one at the source.
     """
 
     source: str
@@ -76,3 +77,4 @@ class TargetTable:
     columns: Mapping[str, str]
     soft: bool = False
     snapshot: str | None = None
+    doubts: Mapping[str, Callable[[Any], bool]] = field(default_factory=dict)

@@ -26,13 +26,14 @@ class Row:
     :param values: by column, as JSON has them; columns that are in neither this nor ``missing`` are
         younger than the change, or gone: left alone in a row that is there, else the default.
     :param missing: columns whose value the batch does not tell.
-    :param origin: the key under which the target has the missing values from before the batch; None
-        where it does not: they are read again at the source.
+    :param kept: whether the row was there under this key before the batch: the target has the missing
+        values then. Else they are read again at the source; under the key that a moved row had before
+        the target may have another one, of a copy that is newer than the batch.
     """
 
     values: dict[str, Any]
     missing: set[str] = field(default_factory=set)
-    origin: Key | None = None
+    kept: bool = False
     at_ms: int = 0
 
 
@@ -103,9 +104,13 @@ class _Table:
         self._key_columns = set(target.key)
         self._key = [(column, reader(target.columns[column])) for column in target.key]
         others = target.columns.keys() - set(target.key)
-        self._doubts = [(column, tells) for column in others if (tells := doubt(target.columns[column]))]
+        self._doubts = [
+            (column, tells)
+            for column in others
+            if (tells := target.doubts.get(column) or doubt(target.columns[column]))
+        ]
         #: What the DELETE half of a changed key took away, for the half that comes next.
-        self._moved: dict[Key, tuple[Row | None, Key | None]] = {}
+        self._moved: dict[Key, Row | None] = {}
         self._seen: dict[int | None, bool] = {None: False}
 
     def has_seen(self, txid: int | None) -> bool:
@@ -127,26 +132,25 @@ class _Table:
         delta = self.delta
         for key in delta.deleted.keys() & delta.rows.keys():
             row = delta.rows[key]
-            if row.origin == key or len(row.values) + len(row.missing) == len(self._columns):
+            if len(row.values) + len(row.missing) == len(self._columns):
                 del delta.deleted[key]
         return bool(delta.truncated or delta.deleted or delta.rows)
 
     def _delete(self, change: Change) -> None:
         key = self._key_of(change.key)
-        row = self.delta.rows.get(key)
+        row = self.delta.rows.pop(key, None)
         if change.other_key:
-            self._moved[self._key_of(change.other_key)] = (row, self._origin(key))
-        self.delta.rows.pop(key, None)
+            self._moved[self._key_of(change.other_key)] = row
         self.delta.deleted[key] = change.at_ms
 
     def _put(self, change: Change) -> None:
         values = self._known(change.values or {})
         key = self._key_of(change.key)
         present = self.delta.rows.get(key)
-        before, origin = present, self._origin(key)
+        before, kept = present, self._is_kept(key)
         if change.other_key:
-            before, origin = self._moved.pop(key, (None, None))
-        row = Row({**present.values, **values} if present else dict(values), set(), origin, change.at_ms)
+            before, kept = self._moved.pop(key, None), False
+        row = Row({**present.values, **values} if present else dict(values), set(), kept, change.at_ms)
         if present is not None and present.missing:
             row.missing = present.missing - values.keys()
         if UNAVAILABLE in values.values():
@@ -155,15 +159,15 @@ class _Table:
             if column in values and column in row.values and tells(row.values[column]):
                 del row.values[column]
                 row.missing.add(column)
-                row.origin = None
+                row.kept = False
         self.delta.rows[key] = row
 
-    def _origin(self, key: Key) -> Key | None:
-        """Return where the target has what the batch does not tell of the row that is under a key now."""
+    def _is_kept(self, key: Key) -> bool:
+        """Whether the row that is under a key now was there before the batch."""
         row = self.delta.rows.get(key)
         if row is not None:
-            return row.origin
-        return None if self.delta.truncated or key in self.delta.deleted else key
+            return row.kept
+        return not self.delta.truncated and key not in self.delta.deleted
 
     def _known(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         if values.keys() <= self._columns:

@@ -3,13 +3,14 @@ Compare source and target by counts and checksums, and by keys where these diffe
 
 Both sides write each row as the same text: the columns of the target in its order, as its types. The
 servers add up its hashes, in any order; only of a table that differs do pairs of key and hash come here.
+Other servers than PostgreSQL write some values as other texts: their rows are read into the warehouse first.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from psycopg import sql
 
 from include.cdc import names
 from include.cdc.changes import TargetTable
+from include.cdc.sources.base import Rows, SourceTable
 from include.engines.postgres.errors import translated
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 #: Keys that are named, at most.
 SAMPLE = 20
 _FETCH_ROWS = 2000
+_READ = "cdc_compare"
 
 #: How values are written, where a server or login may have it otherwise.
 _WRITTEN = {"intervalstyle": "postgres", "bytea_output": "hex", "lc_monetary": "C", "extra_float_digits": "1"}
@@ -39,6 +42,9 @@ _HASH = "('x' || encode(substr(sha256(convert_to({row}::text, 'UTF8')), 1, 8), '
 _KEY = "convert_to(jsonb_build_array({key})::text, 'UTF8')"
 
 Pair = tuple[bytes, int]
+
+
+_EVERY = sql.SQL("true")
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class _Side:
     def pairs(self, key: sql.Composable, hashed: sql.Composable) -> Iterator[Iterator[Pair]]:
         """Give keys and hashes in the order of the keys' bytes, which no collation changes."""
         query = sql.SQL("SELECT {} AS key, {} FROM {} WHERE {} ORDER BY 1")
-        with self.session.transaction(), closing(self.session.cursor(name="cdc_compare")) as cursor:
+        with self.session.transaction(), closing(self.session.cursor(name=f"compare {self.schema}")) as cursor:
             cursor.itersize = _FETCH_ROWS
             cursor.execute(query.format(key, hashed, self._relation, self.live))
             yield iter(cursor)
@@ -107,30 +113,66 @@ def compare(
     :param source_session: inside a snapshot.
     :param warehouse_session: where all is applied that the snapshot sees, and nothing else, until this returns.
     """
-    for session in (source_session, warehouse_session):
+    _write_alike(source_session, warehouse_session)
+    found = []
+    for table in tables:
+        with _translated(table):
+            schema, name = table.source.split(".", 1)
+            source = _Side(source_session, schema, name, _EVERY)
+            found.append(_compared(source, source.columns(), warehouse_session, table))
+    return found
+
+
+def compare_read(
+    rows: Rows, warehouse_session: psycopg.Connection[Any], tables: Sequence[TargetTable]
+) -> list[TableComparison]:
+    """
+    Compare tables with their copies at one moment, after reading them, each in its turn, into the warehouse.
+
+    :param rows: of that moment.
+    :param warehouse_session: where all is applied that was committed then, and nothing else, until this returns.
+    """
+    _write_alike(warehouse_session)
+    return [_read_and_compared(rows, warehouse_session, table) for table in tables]
+
+
+def _write_alike(*sessions: psycopg.Connection[Any]) -> None:
+    for session in sessions:
         for setting in _WRITTEN.items():
             session.execute(_SETTING, setting)
-    return [_compared(source_session, warehouse_session, table) for table in tables]
+
+
+def _translated(table: TargetTable) -> AbstractContextManager[None]:
+    return translated(f"comparing {table.source} with {table.schema}.{table.name}")
+
+
+def _read_and_compared(rows: Rows, session: psycopg.Connection[Any], table: TargetTable) -> TableComparison:
+    at_source = rows.columns(table.source).keys()
+    columns = {name: type_ for name, type_ in table.columns.items() if name in at_source}
+    relation = sql.Identifier("pg_temp", _READ)
+    defined = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(n), sql.SQL(t)) for n, t in columns.items())
+    with _translated(table), session.transaction(force_rollback=True):
+        session.execute(sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP").format(relation, defined))
+        if columns:
+            rows.pipe(SourceTable(table.source, table.key, 0), columns, (None, None), session, relation)
+        return _compared(_Side(session, "pg_temp", _READ, _EVERY), columns.keys(), session, table)
 
 
 def _compared(
-    source_session: psycopg.Connection[Any], warehouse_session: psycopg.Connection[Any], table: TargetTable
+    source: _Side, at_source: Collection[str], session: psycopg.Connection[Any], table: TargetTable
 ) -> TableComparison:
-    every, undeleted = sql.SQL("true"), sql.SQL("{} IS NULL").format(sql.Identifier(names.DELETED_AT))
-    schema, name = table.source.split(".", 1)
-    source = _Side(source_session, schema, name, every)
-    target = _Side(warehouse_session, table.schema, table.name, undeleted if table.soft else every)
-    with translated(f"comparing {table.source} with {table.schema}.{table.name}"):
-        at_source, at_target = source.columns(), target.columns()
-        hashed = _hash([name for name in table.columns if name in at_source and name in at_target], table)
-        ours = source.total(hashed) if at_source else (0, 0)
-        theirs = target.total(hashed) if at_target else (0, 0)
-        both = bool(at_source and at_target)
-        if ours == theirs or not both:
-            return TableComparison(table.source, ours[0], theirs[0], equal=both)
-        key = sql.SQL(_KEY).format(key=_texts(table.key, table))
-        with source.pairs(key, hashed) as one, target.pairs(key, hashed) as other:
-            return _differences(table.source, ours[0], theirs[0], one, other)
+    undeleted = sql.SQL("{} IS NULL").format(sql.Identifier(names.DELETED_AT)) if table.soft else _EVERY
+    target = _Side(session, table.schema, table.name, undeleted)
+    at_target = target.columns()
+    hashed = _hash([name for name in table.columns if name in at_source and name in at_target], table)
+    ours = source.total(hashed) if at_source else (0, 0)
+    theirs = target.total(hashed) if at_target else (0, 0)
+    both = bool(at_source and at_target)
+    if ours == theirs or not both:
+        return TableComparison(table.source, ours[0], theirs[0], equal=both)
+    key = sql.SQL(_KEY).format(key=_texts(table.key, table))
+    with source.pairs(key, hashed) as one, target.pairs(key, hashed) as other:
+        return _differences(table.source, ours[0], theirs[0], one, other)
 
 
 def _differences(table: str, ours: int, theirs: int, one: Iterator[Pair], other: Iterator[Pair]) -> TableComparison:

@@ -19,33 +19,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Of an enum come its words, of a domain the values of its base; a domain of arrays is no array to Debezium.
-_COLUMNS = """
-    SELECT a.attname::text,
-        CASE WHEN b.typtype = 'e' THEN 'text'
-             WHEN b.oid = a.atttypid OR b.typcategory = 'A' THEN format_type(a.atttypid, a.atttypmod)
-             ELSE format_type(b.oid, b.mod) END,
-        CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END,
-        NOT a.atthasmissing AND (a.atthasdef OR a.attidentity <> '')
-    FROM pg_attribute a
-    CROSS JOIN LATERAL (
-        WITH RECURSIVE base AS (
-            SELECT t.oid, t.typtype, t.typcategory, t.typbasetype, t.typtypmod, a.atttypmod AS mod
-            FROM pg_type t WHERE t.oid = a.atttypid
-            UNION ALL
-            SELECT t.oid, t.typtype, t.typcategory, t.typbasetype, t.typtypmod,
-                CASE WHEN base.mod < 0 THEN base.typtypmod ELSE base.mod END
-            FROM base JOIN pg_type t ON t.oid = base.typbasetype WHERE base.typtype = 'd'
-        )
-        SELECT * FROM base WHERE typtype <> 'd'
-    ) b
-    WHERE a.attrelid = (
-        SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %s AND c.relname = %s
-    )
-    AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-    ORDER BY a.attnum
-"""
 #: Marks a column that followed: what comes later beside it is no new name of it.
 _DROPPED = "dropped at the source"
 _UNMARKED = """
@@ -75,25 +48,6 @@ class Drift:
     dropped: tuple[str, ...] = ()
     widened: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-
-
-def source_columns(
-    session: psycopg.Connection[Any], schema: str, table: str
-) -> dict[str, tuple[str, str | None, bool]]:
-    """
-    Return the columns of a table of a PostgreSQL source, generated ones left out.
-
-    By name: the type as ``format_type`` writes it (``text`` for an enum, the base type for a domain);
-    the value, as text, that rows from before the column was added have by its default, as long as the
-    table was not rewritten since; whether such rows may have got values of which the stream tells
-    nothing: the column has a default that the server did not keep as one value. That is so for
-    volatile defaults, serial and identity columns, and rewritten tables, but also for a default that
-    was set after the column was added: the two cannot be told apart. Of columns that were always
-    there it means nothing.
-    """
-    with translated(f"reading the columns of {schema}.{table}"):
-        rows = session.execute(_COLUMNS, (schema, table)).fetchall()
-    return {name: (type_, missing, rewritten) for name, type_, missing, rewritten in rows}
 
 
 def compare(source_columns: Mapping[str, str], target: TargetTable) -> Drift:

@@ -22,12 +22,14 @@ class Task:
     :param compare: compare source and target at the moment where the stream ends.
     :param wait: seconds to wait for another stream of the replication.
     :param consumer: in Kafka Connect mode, which of the replication's consumers this is, from 0.
+    :param epoch: what the log is pinned for, where that is all that is done.
     """
 
     minutes: float = 0.0
     compare: bool = False
     wait: float = 0.0
     consumer: int = 0
+    epoch: str = ""
 
 
 def follow(run: CdcRun, task: Task, told: Told = lambda _: None) -> dict[str, Any]:

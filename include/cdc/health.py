@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from include.cdc import incidents, names, state
 from include.cdc.incidents import Incident, Severity
-from include.cdc.models import Kind, Replication
+from include.cdc.models import Replication
 from include.cdc.run import CdcRun
-from include.cdc.source import CdcSource, Slot
+from include.cdc.sources.base import CdcSource, LogFacts, Slot
 from include.cdc.state import ReplicationRow, State
 from include.engines.postgres.errors import translated
 from include.errors import RetailSyncError
@@ -59,6 +59,7 @@ class Cause(StrEnum):
     WAREHOUSE = "warehouse_unreachable"
     SOURCE = "source_unreachable"
     NEEDS_RESYNC = "needs_resync"
+    LOG_GONE = "log_gone"
     SLOT_MISSING = "slot_missing"
     SLOT_LOST = "slot_lost"
     SLOT_AT_RISK = "slot_at_risk"
@@ -72,7 +73,7 @@ class Cause(StrEnum):
 
 #: What is unknown while the source cannot be asked.
 _OF_THE_SOURCE = {
-    *(Cause.SLOT_MISSING, Cause.SLOT_LOST, Cause.SLOT_AT_RISK),
+    *(Cause.LOG_GONE, Cause.SLOT_MISSING, Cause.SLOT_LOST, Cause.SLOT_AT_RISK),
     *(Cause.LOG_GROWS, Cause.LAG_BYTES, Cause.LAG_SECONDS),
 }
 
@@ -97,8 +98,7 @@ class Facts:
     What is known of a replication.
 
     :param row: None where it was never started, or the warehouse cannot be asked.
-    :param slots: the slots that have to be there, None for one that is not.
-    :param kept_bytes: how much log the source keeps for a slot, None without a limit or an answer.
+    :param log: what the source says of its log.
     :param caught_up_at: when a stream began that applied all that was committed then.
     :param last_at: when something was last applied or copied.
     :param connector: a line a part of the connector that does not run; None in mode embedded.
@@ -108,8 +108,7 @@ class Facts:
     row: ReplicationRow | None = None
     warehouse_error: str | None = None
     source_error: str | None = None
-    slots: Mapping[str, Slot | None] = field(default_factory=dict)
-    kept_bytes: int | None = None
+    log: LogFacts = field(default_factory=LogFacts)
     caught_up_at: datetime | None = None
     last_at: datetime | None = None
     dead_letters: int = 0
@@ -147,8 +146,7 @@ def check(run: CdcRun, *, connector: Sequence[str] | None = None) -> Health:
     """Return how a replication is, and keep its incidents: one open a cause, closed when it is gone."""
     try:
         with run.in_warehouse() as session:
-            source = run.at_source if run.replication.kind is Kind.POSTGRES else None
-            found = health(run.replication, source, session, connector=connector)
+            found = health(run.replication, run.at_source, session, connector=connector)
             with session.transaction():
                 record(session, found)
             return replace(found, incidents=incidents.open_incidents(session, run.name))
@@ -166,7 +164,7 @@ def health(
     """
     Return how a replication is; nothing is written.
 
-    :param source: None where it has no slots, or cannot be asked by a driver of ours.
+    :param source: None where it cannot be asked.
     :param session: with the warehouse.
     :param connector: in Kafka Connect mode, a line a part of the connector that does not run.
     """
@@ -178,8 +176,7 @@ def health(
         return judge(replication, replace(facts, warehouse_error=str(error)))
     if source is not None and facts.row is not None and facts.row.state not in {State.NEW, State.DROPPED}:
         try:
-            with source.session() as at_source:
-                facts = _of_source(facts, facts.row, at_source)
+            facts = replace(facts, log=source.facts(facts.row))
         except RetailSyncError as error:
             facts = replace(facts, source_error=str(error))
     return judge(replication, facts)
@@ -203,12 +200,13 @@ def judge(replication: Replication, facts: Facts) -> Health:
         reasons = [Reason(Cause.WAREHOUSE, Severity.UNHEALTHY, text)] if text else []
         status = Verdict.UNHEALTHY if text else Verdict.NEW
         return Health(replication.name, status, reasons, incidents=facts.incidents, tables=facts.tables)
-    slot = facts.slots.get(names.slot(replication.name, row.epoch)) if row.epoch else None
+    slot = facts.log.slots.get(names.slot(replication.name, row.epoch)) if row.epoch else None
+    behind = slot.behind if slot else facts.log.behind
     found = Health(
         name=replication.name,
         status=Verdict.HEALTHY,
-        lag_bytes=slot.behind if slot else None,
-        lag_seconds=_lag_seconds(facts, row, slot),
+        lag_bytes=behind,
+        lag_seconds=_lag_seconds(facts, row, behind),
         slot=slot,
         applied_at=row.applied_at,
         incidents=facts.incidents,
@@ -233,9 +231,9 @@ def _status(row: ReplicationRow, reasons: Sequence[Reason]) -> Verdict:
     return Verdict.DEGRADED if reasons else Verdict.HEALTHY
 
 
-def _lag_seconds(facts: Facts, row: ReplicationRow, slot: Slot | None) -> float | None:
+def _lag_seconds(facts: Facts, row: ReplicationRow, behind: int | None) -> float | None:
     """What was committed before a stream began that caught up is applied, however old the last change is."""
-    if slot is not None and slot.behind <= 0:
+    if behind is not None and behind <= 0:
         return 0.0
     known = [moment for moment in (row.source_at, facts.caught_up_at) if moment]
     return max(0.0, round((facts.now - max(known)).total_seconds(), 1)) if known else None
@@ -247,6 +245,8 @@ def _of_facts(facts: Facts, row: ReplicationRow) -> Iterator[Reason]:
     if row.state is State.NEEDS_RESYNC:
         text = f"{row.reason or 'the log that the stream has to read is gone'}; run it with action=resync"
         yield Reason(Cause.NEEDS_RESYNC, Severity.UNHEALTHY, text)
+    if facts.log.gone and row.state is not State.NEEDS_RESYNC:
+        yield Reason(Cause.LOG_GONE, Severity.UNHEALTHY, f"{facts.log.gone}; run it with action=resync")
     if facts.dead_letters:
         text = f"{facts.dead_letters} changes were refused by the target, see dbo.cdc_dead_letters"
         yield Reason(Cause.DEAD_LETTERS, Severity.DEGRADED, text)
@@ -259,7 +259,7 @@ def _of_facts(facts: Facts, row: ReplicationRow) -> Iterator[Reason]:
 
 
 def _of_slots(facts: Facts, row: ReplicationRow) -> Iterator[Reason]:
-    for name, slot in facts.slots.items():
+    for name, slot in facts.log.slots.items():
         if slot is None:
             text = f"slot {name} is not there: changes are lost; run it with action=resync"
             yield Reason(Cause.SLOT_MISSING, Severity.UNHEALTHY, text)
@@ -273,12 +273,12 @@ def _of_slots(facts: Facts, row: ReplicationRow) -> Iterator[Reason]:
 
 
 def _at_risk(facts: Facts, slot: Slot) -> Iterator[Reason]:
-    little = facts.kept_bytes is not None and slot.safe_bytes is not None
+    little = facts.log.kept_bytes is not None and slot.safe_bytes is not None
     left = slot.safe_bytes if slot.safe_bytes is not None else 0
     if slot.wal_status == "unreserved":
         text = f"slot {slot.name} is lost with the source's next checkpoint; let the stream catch up now"
         yield Reason(Cause.SLOT_AT_RISK, Severity.UNHEALTHY, text)
-    elif little and left < _LITTLE_LEFT * (facts.kept_bytes or 0):
+    elif little and left < _LITTLE_LEFT * (facts.log.kept_bytes or 0):
         text = f"slot {slot.name} is lost after {left:,} more bytes of log (max_slot_wal_keep_size)"
         yield Reason(Cause.SLOT_AT_RISK, Severity.DEGRADED, text)
     elif slot.wal_status == "extended":
@@ -291,8 +291,8 @@ def _growing(facts: Facts, slot: Slot) -> Iterator[Reason]:
         return
     limit = (
         "without a limit (max_slot_wal_keep_size = -1): its disk may fill"
-        if facts.kept_bytes is None
-        else f"up to {facts.kept_bytes:,} bytes, after that only a resync helps"
+        if facts.log.kept_bytes is None
+        else f"up to {facts.log.kept_bytes:,} bytes, after that only a resync helps"
     )
     text = f"stopped, and the source keeps {slot.behind:,} bytes of log for it, {limit}"
     yield Reason(Cause.LOG_GROWS, Severity.DEGRADED, text)
@@ -333,15 +333,4 @@ def _of_warehouse(facts: Facts, replication: Replication, session: psycopg.Conne
         tables={status: count for status, count, _ in tables},
         caught_up_at=caught_up,
         last_at=max((moment for moment in moments if moment), default=None),
-    )
-
-
-def _of_source(facts: Facts, row: ReplicationRow, source: psycopg.Connection[Any]) -> Facts:
-    epochs = [(row.epoch, row.position), (row.next_epoch, row.next_position)]
-    slots = [names.slot(row.name, epoch) for epoch, position in epochs if epoch and position]
-    kept = source.execute(_KEPT_LOG).fetchone()
-    return replace(
-        facts,
-        slots={name: CdcSource.slot(source, name) for name in slots},
-        kept_bytes=kept[0] if kept and kept[0] >= 0 else None,
     )

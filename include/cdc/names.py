@@ -47,3 +47,15 @@ def staging_table(replication: str, table: str) -> str:
     """Return the table, in schema ``staging``, in which a copy grows."""
     digest = hashlib.blake2b(f"{replication} {table}".encode(), digest_size=6).hexdigest()
     return f"cdc_{digest}_{table.partition('.')[2][:40]}"
+
+
+def server_id(replication: str, epoch: str) -> int:
+    """Return a stable id, of an epoch, that the replicas of a MySQL server tell each other apart by."""
+    digest = hashlib.blake2b(f"{replication} {epoch}".encode(), digest_size=4).digest()
+    # above those that people give out
+    return 2**30 + int.from_bytes(digest, "big") % 2**30
+
+
+def pattern(name: str) -> str:
+    """Return a name as the regular expression that Debezium takes."""
+    return "".join(f"\\{letter}" if not (letter.isalnum() or letter in "_-") else letter for letter in name)

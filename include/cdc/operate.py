@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from include.cdc import names, state
+from include.cdc import history, names, state
 from include.cdc.copy import STAGING
 from include.cdc.kafka import connector
 from include.cdc.models import Mode
@@ -33,12 +33,8 @@ def stop(run: CdcRun) -> str:
         state.write(session, run.name, state=State.STOPPED, reason="stopped by hand", run_id=run.id)
         if _has_connector(run):
             connector.stop(run)
-        with run.at_source.session() as source:
-            keeps = source.execute("SHOW max_slot_wal_keep_size").fetchone()
-            slot = run.at_source.slot(source, names.slot(run.name, row.epoch)) if row.epoch else None
-    limit = "without a limit: its disk may fill" if keeps and keeps[0] == "-1" else f"up to {keeps and keeps[0]}"
-    kept = f", {slot.behind:,} bytes now" if slot else ""
-    text = f"replication {run.name} is stopped; the source keeps its log for it, {limit}{kept}"
+        keeps = run.at_source.keeps(row)
+    text = f"replication {run.name} is stopped; {keeps}"
     log.warning("%s", text)
     return text
 
@@ -68,16 +64,13 @@ def drop(run: CdcRun) -> None:
         row = run.row(session)
         if _has_connector(run):
             connector.delete(run)
-        with run.at_source.session() as source:
-            for slot in run.at_source.slots(source, run.name):
-                run.at_source.drop_slot(source, slot)
-            publication = sql.Identifier(names.publication(run.name))
-            source.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(publication))
+        run.at_source.forget(run.replication)
         with session.transaction():
             _drop_staging(run, session, [epoch for epoch in (row.epoch, row.next_epoch) if epoch])
             values: dict[str, Any] = {"epoch": None, "next_epoch": None, "position": None, "next_position": None}
             state.write(session, run.name, **values, state=State.DROPPED, reason="dropped by hand", run_id=run.id)
             state.forget_epochs(session, run.name, [])
+            history.forget(session, run.name, [])
             session.execute(
                 "UPDATE dbo.cdc_incidents SET closed_at = now() WHERE replication = %s AND closed_at IS NULL",
                 (run.name,),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from include.cdc import state
 from include.cdc.models import Replication
-from include.cdc.source import CdcSource
+from include.cdc.sources.base import CdcSource
+from include.cdc.sources.opening import source_of
 from include.cdc.state import ReplicationRow
 from include.connections import Connection
 from include.engines.postgres.connect import connect
@@ -50,7 +51,7 @@ class CdcRun:
     @property
     def at_source(self) -> CdcSource:
         """The source."""
-        return CdcSource(self.source, self.holder)
+        return source_of(self.replication.kind, self.source, self.holder)
 
     @contextmanager
     def in_warehouse(self) -> Iterator[psycopg.Connection[Any]]:

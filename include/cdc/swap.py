@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from psycopg.errors import LockNotAvailable
 
-from include.cdc import names, state
+from include.cdc import history, names, state
 from include.cdc.begin import pending
 from include.cdc.copy import STAGING
 from include.cdc.models import Deletes, Mode
@@ -65,7 +65,7 @@ def swap(run: CdcRun) -> list[str]:
             _publish_in_turn(run, session, row, ready)
         log.info("replication %s, step 4/4: %s tables are in place", run.name, len(ready))
         if run.replication.mode is Mode.EMBEDDED:
-            drop_old_slots(run, session)
+            forget_old_epochs(run, session)
         return sorted(ready)
 
 
@@ -107,6 +107,7 @@ def _publish(run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow,
         kept = State.STOPPED if row.state is State.STOPPED else State.STREAMING
         state.write(session, run.name, **values, position=row.next_position, state=kept, run_id=run.id)
         state.forget_epochs(session, run.name, [epoch])
+        history.forget(session, run.name, [epoch])
 
 
 def _place(run: CdcRun, session: psycopg.Connection[Any], table: TableRow) -> None:
@@ -172,16 +173,11 @@ def _keep_deleted(
     )
 
 
-def drop_old_slots(run: CdcRun, session: psycopg.Connection[Any]) -> None:
+def forget_old_epochs(run: CdcRun, session: psycopg.Connection[Any]) -> None:
     """
-    Remove slots of epochs that are gone: they would keep the source's log for ever.
+    Let the source keep nothing for epochs that are gone.
 
     In Kafka Connect mode that waits until the connector reads from another one.
     """
     row = run.row(session)
-    kept = {names.slot(run.name, epoch) for epoch in (row.epoch, row.next_epoch) if epoch}
-    with run.at_source.session() as source:
-        for slot in run.at_source.slots(source, run.name):
-            if slot not in kept:
-                run.at_source.drop_slot(source, slot)
-                log.info("replication %s: slot %s of an earlier copy is dropped", run.name, slot)
+    run.at_source.forget(run.replication, [epoch for epoch in (row.epoch, row.next_epoch) if epoch])

@@ -118,3 +118,15 @@ cdc_offsets = sa.Table(
     sa.Column("updated_at", moment(), nullable=False),
 )
 """Kafka Connect mode: the offset that is read next of each partition."""
+
+cdc_definitions = sa.Table(
+    "cdc_definitions",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("replication", sa.Unicode(64), nullable=False),
+    sa.Column("epoch", sa.Unicode(32), nullable=False),
+    sa.Column("definition", long_text(), nullable=False),
+    sa.Column("created_at", moment(), nullable=False),
+    sa.Index("ix_cdc_definitions_epoch", "replication", "epoch", "id"),
+)
+"""Debezium's schema history of a source whose log does not say how its tables are defined: a line a row."""

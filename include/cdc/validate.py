@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 
 from include.cdc.models import Kind, Mode, Replication
-from include.cdc.prerequisites import Problem, java, kafka, looked, mssql, mysql, oracle, postgres, rules, tables
+from include.cdc.prerequisites import Problem, java, kafka, looked, mssql, mysql, oracle, postgres, tables
 from include.cdc.prerequisites.kafka import KafkaParts
 from include.cdc.prerequisites.warehouse import control_problems, warehouse_problems
-from include.cdc.source import CdcSource
+from include.cdc.sources.opening import source_of
+from include.cdc.sources.postgres import PostgresCdcSource
 from include.connections import Connection
 from include.errors import NotReady
 from include.settings import Settings
@@ -17,13 +18,12 @@ from include.settings import Settings
 log = logging.getLogger(__name__)
 
 _APPLICATION = "retail-sync cdc validate"
-#: Servers that no driver of ours can ask.
-_UNASKED = {Kind.MYSQL: mysql.RULES, Kind.ORACLE: oracle.RULES}
+_PREREQUISITES = {Kind.MYSQL: mysql, Kind.MSSQL: mssql, Kind.ORACLE: oracle}
 
 
 def validate(
     replication: Replication,
-    source: Connection | None,
+    source: Connection,
     warehouse: Connection,
     control: Connection,
     *,
@@ -32,7 +32,6 @@ def validate(
     """
     Return everything that is in the way; what cannot be checked is, too. Nothing is changed.
 
-    :param source: None where the project has no driver for it.
     :param kafka_parts: None for the connections of the environment.
     """
     followed: list[str] = []
@@ -43,14 +42,14 @@ def validate(
     }
     if replication.mode is Mode.KAFKA_CONNECT:
         looks["Kafka"] = lambda: _kafka(replication, source, followed, kafka_parts)
-    elif replication.kind is Kind.POSTGRES:
+    else:
         looks["Java"] = java.problems
     return [problem for what, look in looks.items() for problem in looked(what, look)]
 
 
 def assert_ready(
     replication: Replication,
-    source: Connection | None,
+    source: Connection,
     warehouse: Connection,
     control: Connection,
     *,
@@ -67,24 +66,18 @@ def assert_ready(
     log.info("replication %s, step 1/4: nothing is in the way", replication.name)
 
 
-def _source(replication: Replication, source: Connection | None, followed: list[str]) -> list[Problem]:
-    if replication.mode is Mode.EMBEDDED and replication.kind is not Kind.POSTGRES:
-        refused = Problem(f"{replication.kind} is not followed in mode embedded", "set mode to kafka_connect")
-        return [refused, *rules.by_hand(_UNASKED.get(replication.kind, ()))]
-    if replication.kind in _UNASKED:
-        for rule in _UNASKED[replication.kind]:
-            log.info("not checked from here: whether %s; run: %s", rule.what, rule.query)
-        return []
-    if source is None:
-        return [Problem(f"connection {replication.source!r} is not given", "set it")]
-    if replication.kind is Kind.MSSQL:
-        return mssql.problems(replication, source)
-    if source.kind != "postgres":
-        return [Problem(f"{source} is no PostgreSQL", "set `kind`, or the connection of the source")]
-    return _postgres(replication, CdcSource(source, _APPLICATION), followed)
+def _source(replication: Replication, source: Connection, followed: list[str]) -> list[Problem]:
+    if replication.kind is Kind.POSTGRES:
+        if source.kind != "postgres":
+            return [Problem(f"{source} is no PostgreSQL", "set `kind`, or the connection of the source")]
+        return _postgres(replication, PostgresCdcSource(source, _APPLICATION), followed)
+    found = _PREREQUISITES[replication.kind].problems(replication, source)
+    if source.kind == replication.kind:
+        followed += [table.name for table in source_of(replication.kind, source, _APPLICATION).tables(replication)]
+    return found
 
 
-def _postgres(replication: Replication, source: CdcSource, followed: list[str]) -> list[Problem]:
+def _postgres(replication: Replication, source: PostgresCdcSource, followed: list[str]) -> list[Problem]:
     with source.session() as session:
         relations = tables.relations(session)
         found = source.tables(replication)
@@ -97,7 +90,7 @@ def _postgres(replication: Replication, source: CdcSource, followed: list[str]) 
 
 
 def _kafka(
-    replication: Replication, source: Connection | None, followed: list[str], given: KafkaParts | None
+    replication: Replication, source: Connection, followed: list[str], given: KafkaParts | None
 ) -> list[Problem]:
     given = given or kafka.parts(replication, source, Settings().local_dir)
     return kafka.problems(replication, followed or replication.tables, given)

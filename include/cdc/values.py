@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +21,7 @@ _TYPE = re.compile(r"^([^(\[]+?) ?(?:\(([\d,-]+)\))?( with(?:out)? time zone)?(\
 _DATES = {"-5877611-06-21Z": "infinity", "-5877611-06-22Z": "-infinity"}
 _TIMESTAMPS = {"+294247-01-10T04:00:25.2Z": "infinity", "-290308-12-21T19:59:27.6Z": "-infinity"}
 _NUMERICS = {"NAN": "NaN", "POSITIVE_INFINITY": "Infinity", "NEGATIVE_INFINITY": "-Infinity"}
+_EPOCH = datetime.fromisoformat("1970-01-01")
 _YEAR = re.compile(r"^([+-]?)(\d+)-")
 #: Java's calendar of arrays knows neither the days before the Gregorian one nor BC nor infinity.
 _SAFE_YEAR = re.compile(r"^(158[3-9]|159\d|1[6-9]\d\d|[2-9]\d{3})-")
@@ -116,11 +118,20 @@ def _numeric(value: Any) -> str:
 
 
 def _date(value: Any) -> str:
+    if _is_count(value):
+        return (_EPOCH + timedelta(days=int(value))).date().isoformat()
     return _DATES.get(value) or _dated(value.removesuffix("Z")) if isinstance(value, str) else str(value)
 
 
 def _timestamp(value: Any) -> str:
+    if _is_count(value):
+        return (_EPOCH + timedelta(microseconds=int(value))).isoformat(sep=" ")
     return _TIMESTAMPS.get(value) or _dated(value.removesuffix("Z")) if isinstance(value, str) else str(value)
+
+
+def _is_count(value: Any) -> bool:
+    """Whether it is a number, of days or microseconds, as MySQL's come; in an event's headers it is a text."""
+    return type(value) is int or (isinstance(value, str) and value.removeprefix("-").isdigit())
 
 
 def _dated(value: Any) -> str:
@@ -140,6 +151,10 @@ def _dated(value: Any) -> str:
 
 def _time(value: Any) -> str:
     return value.removesuffix("Z") if isinstance(value, str) else str(value)
+
+
+def _interval(value: Any) -> str:
+    return f"{value} microseconds" if _is_count(value) else _plain(value)
 
 
 def _bytes(value: Any) -> str:
@@ -164,5 +179,6 @@ _READERS: dict[str, Callable[[Any], str]] = {
     "time without time zone": _time,
     "timestamp without time zone": _timestamp,
     "timestamp with time zone": _dated,
+    "interval": _interval,
     "bytea": _bytes,
 }

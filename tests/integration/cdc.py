@@ -19,7 +19,7 @@ from include.cdc.embedded.child import written
 from include.cdc.follow import Task
 from include.cdc.models import Kind, Replication
 from include.cdc.run import CdcRun
-from include.cdc.source import CdcSource
+from include.cdc.sources.postgres import PostgresCdcSource
 from include.connections import Connection, parse
 from include.demo.postgres import EmbeddedPostgres
 from include.demo.shop import rows_of
@@ -57,8 +57,8 @@ class CdcStage:
     control_connection: Connection
 
     @property
-    def source(self) -> CdcSource:
-        return CdcSource(self.source_connection)
+    def source(self) -> PostgresCdcSource:
+        return PostgresCdcSource(self.source_connection)
 
     def connect_source(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.server.dsn(self.source_connection.database), autocommit=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,18 @@ def dying(function: Callable[..., Any], count: int, *, after: bool = True) -> Ca
     return wrapper
 
 
+def closing_to_death(close: Callable[..., None]) -> Callable[..., None]:
+    """Return what closes the engine once it has caught up, while the process is killed."""
+
+    def wrapper(running: engine.Engine, *args: Any) -> None:
+        running._stopping.wait()
+        if running._error is None and running._failure is None:
+            threading.Timer(engine._CLOSE_AFTER_SECONDS + 0.05, die).start()
+        close(running, *args)
+
+    return wrapper
+
+
 def main() -> None:
     point, count, table = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     run, task = read_task(sys.stdin.readline())
@@ -60,7 +73,7 @@ def main() -> None:
             Batches.apply = dying(Batches.apply, count)  # type: ignore[method-assign]
             stream.stream(run, task, lambda _: None, lambda _: None)
         case "during close":
-            engine.Engine._close = die  # type: ignore[method-assign]
+            engine.Engine._close = closing_to_death(engine.Engine._close)  # type: ignore[method-assign]
             stream.stream(run, task, lambda _: None, lambda _: None)
     raise SystemExit(f"{point}: nobody was killed")
 

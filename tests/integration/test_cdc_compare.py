@@ -49,7 +49,7 @@ def orders(cdc_stage: CdcStage) -> CdcStage:
 
 def compared(stage: CdcStage, *tables: TargetTable) -> list[TableComparison]:
     with stage.source.snapshot() as source, connect(stage.warehouse_connection, autocommit=True) as warehouse:
-        return compare(source, warehouse, tables)
+        return compare(source.session, warehouse, tables)
 
 
 def test_equal_tables_are_equal_in_whatever_order_their_rows_are(orders: CdcStage) -> None:
@@ -130,4 +130,4 @@ def test_types_and_settings_of_the_servers_make_no_difference(cdc_stage: CdcStag
     )
     table = TargetTable("public.t", "shop", "t", ("id",), TYPES)
     with cdc_stage.source.snapshot() as source, with_settings(cdc_stage) as warehouse:
-        assert compare(source, warehouse, [table]) == [TableComparison("public.t", 2, 2, equal=True)]
+        assert compare(source.session, warehouse, [table]) == [TableComparison("public.t", 2, 2, equal=True)]

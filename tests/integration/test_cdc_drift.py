@@ -8,7 +8,9 @@ import psycopg
 import pytest
 
 from include.cdc.changes import TargetTable
-from include.cdc.drift import Drift, compare, follow, source_columns
+from include.cdc.drift import Drift, compare, follow
+from include.cdc.sources.base import Column
+from include.cdc.sources.postgres_rows import PostgresRows
 from include.connections import parse
 from include.demo.postgres import EmbeddedPostgres
 from include.engines.postgres.connect import connect
@@ -52,20 +54,20 @@ def session(server: EmbeddedPostgres, database: str) -> Iterator[psycopg.Connect
 
 
 def test_the_columns_of_a_source_come_with_types_that_can_be_replicated_and_what_old_rows_have(session):
-    columns = source_columns(session, "public", "t")
+    columns = PostgresRows(session).columns("public.t")
     at = columns.pop("at")
-    assert at[0] == "timestamp(3) with time zone"
-    assert at[1] is not None
+    assert at.type == "timestamp(3) with time zone"
+    assert at.missing is not None
     assert columns == {
-        "id": ("bigint", None, False),
-        "n": ("numeric(12,4)", None, False),
-        "m": ("text", None, False),
-        "s": ("character varying(20)", None, False),
-        "a": ("public.numbers", None, False),
-        "word": ("text", "it's", False),
-        "many": ("integer[]", "{1,2}", False),
-        "nothing": ("date", None, False),
-        "u": ("uuid", None, True),
+        "id": Column("bigint", None, rewritten=False),
+        "n": Column("numeric(12,4)", None, rewritten=False),
+        "m": Column("text", None, rewritten=False),
+        "s": Column("character varying(20)", None, rewritten=False),
+        "a": Column("public.numbers", None, rewritten=False),
+        "word": Column("text", "it's", rewritten=False),
+        "many": Column("integer[]", "{1,2}", rewritten=False),
+        "nothing": Column("date", None, rewritten=False),
+        "u": Column("uuid", None, rewritten=True),
     }
 
 
@@ -118,12 +120,12 @@ def test_what_cannot_be_replicated_and_a_lost_key_are_refused():
 
 
 def test_the_target_follows_and_older_changes_get_what_older_rows_have(session):
-    columns = source_columns(session, "public", "t")
-    drift = compare({name: type_ for name, (type_, _, _) in columns.items()}, TARGET)
+    columns = PostgresRows(session).columns("public.t")
+    drift = compare({name: column.type for name, column in columns.items()}, TARGET)
     assert (drift.dropped, list(drift.refused)) == (("old",), ["a"])
     drift.added.pop("m")
     drift.added.pop("word")
-    missing = {name: value for name, (_, value, _) in columns.items()}
+    missing = {name: column.missing for name, column in columns.items()}
     followed = follow(session, TARGET, Drift({"m": "text", "word": "text"}, (), drift.widened), missing)
     assert followed.columns == {**TARGET.columns, "n": "numeric(12,4)", "m": "text", "word": "text"}
     followed = follow(session, followed, Drift(drift.added, drift.dropped), missing)

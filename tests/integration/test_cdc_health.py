@@ -12,7 +12,8 @@ from include.cdc import incidents, names, state
 from include.cdc.health import Cause, Facts, Verdict, check, health, judge
 from include.cdc.incidents import Incident, Severity
 from include.cdc.run import CdcRun
-from include.cdc.source import CdcSource, Slot
+from include.cdc.sources.base import LogFacts, Slot
+from include.cdc.sources.postgres import PostgresCdcSource
 from include.cdc.state import ReplicationRow, State, Status
 from include.settings import Settings
 from tests.integration.cdc import CdcStage, replication
@@ -22,16 +23,23 @@ EPOCH = "20260203000000"
 SHOP = replication(max_lag_seconds=60, max_lag_bytes=1000)
 SLOT = Slot(names.slot("shop", EPOCH), False, "reserved", "0/1", 10**9, 500)
 ROW = ReplicationRow("shop", State.STREAMING, EPOCH, None, {"pinned": "0/1"}, None, 1, NOW, NOW, 42, None)
-FACTS = Facts(NOW, ROW, slots={SLOT.name: SLOT}, kept_bytes=2 * 10**9, caught_up_at=NOW, last_at=NOW)
+LOG = LogFacts({SLOT.name: SLOT}, kept_bytes=2 * 10**9)
+FACTS = Facts(NOW, ROW, log=LOG, caught_up_at=NOW, last_at=NOW)
 
 
 def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def facts(*, slot: dict[str, Any] | None = None, row: dict[str, Any] | None = None, **others: Any) -> Facts:
+def facts(
+    *,
+    slot: dict[str, Any] | None = None,
+    row: dict[str, Any] | None = None,
+    log: dict[str, Any] | None = None,
+    **others: Any,
+) -> Facts:
     slots = {"slots": {SLOT.name: replace(SLOT, **slot)}} if slot else {}
-    return replace(FACTS, row=replace(ROW, **(row or {})), **slots, **others)
+    return replace(FACTS, row=replace(ROW, **(row or {})), log=replace(LOG, **slots, **(log or {})), **others)
 
 
 def incident(kind: str) -> Incident:
@@ -47,12 +55,12 @@ def test_a_stream_that_keeps_up_is_healthy() -> None:
 @pytest.mark.parametrize(
     ("given", "status", "kinds"),
     [
-        (facts(slots={SLOT.name: None}), Verdict.UNHEALTHY, [Cause.SLOT_MISSING]),
+        (facts(log={"slots": {SLOT.name: None}}), Verdict.UNHEALTHY, [Cause.SLOT_MISSING]),
         (facts(slot={"wal_status": "lost"}), Verdict.UNHEALTHY, [Cause.SLOT_LOST]),
         (facts(slot={"wal_status": "unreserved"}), Verdict.UNHEALTHY, [Cause.SLOT_AT_RISK]),
         (facts(slot={"wal_status": "extended"}), Verdict.DEGRADED, [Cause.SLOT_AT_RISK]),
         (facts(slot={"safe_bytes": 10**8}), Verdict.DEGRADED, [Cause.SLOT_AT_RISK]),
-        (facts(slot={"safe_bytes": None}, kept_bytes=None), Verdict.HEALTHY, []),
+        (facts(slot={"safe_bytes": None}, log={"kept_bytes": None}), Verdict.HEALTHY, []),
         (facts(slot={"behind": 1001}), Verdict.DEGRADED, [Cause.LAG_BYTES]),
         (facts(slot={"behind": 4001}), Verdict.UNHEALTHY, [Cause.LAG_BYTES]),
         (facts(row={"source_at": ago(61)}, caught_up_at=ago(61)), Verdict.DEGRADED, [Cause.LAG_SECONDS]),
@@ -62,7 +70,7 @@ def test_a_stream_that_keeps_up_is_healthy() -> None:
         (facts(dead_letters=3), Verdict.DEGRADED, [Cause.DEAD_LETTERS]),
         (facts(incidents=[incident("schema_change")]), Verdict.DEGRADED, ["schema_change"]),
         (facts(incidents=[incident(Cause.LAG_BYTES)]), Verdict.HEALTHY, []),
-        (facts(source_error="no route", slots={}), Verdict.UNHEALTHY, [Cause.SOURCE]),
+        (facts(source_error="no route", log={"slots": {}}), Verdict.UNHEALTHY, [Cause.SOURCE]),
         (facts(connector=["task 0 has failed: x"]), Verdict.UNHEALTHY, [Cause.CONNECTOR]),
         (facts(connector=[]), Verdict.HEALTHY, []),
         (facts(row={"state": State.NEEDS_RESYNC, "reason": "gone"}), Verdict.UNHEALTHY, [Cause.NEEDS_RESYNC]),
@@ -92,7 +100,7 @@ def test_an_old_change_is_no_lag_when_nothing_came_after_it() -> None:
 
 
 def test_a_stopped_replication_warns_of_a_disk_that_may_fill() -> None:
-    stopped = facts(row={"state": State.STOPPED}, kept_bytes=None)
+    stopped = facts(row={"state": State.STOPPED}, log={"kept_bytes": None})
     (reason,) = judge(SHOP, stopped).reasons
     assert reason.severity is Severity.DEGRADED
     assert "500 bytes" in reason.text
@@ -103,7 +111,7 @@ def test_a_stopped_replication_warns_of_a_disk_that_may_fill() -> None:
 def run(cdc_stage: CdcStage) -> CdcRun:
     """A replication that streams: its slot is there, and its table is live."""
     cdc_stage.at_source("CREATE TABLE orders (id int PRIMARY KEY)")
-    with cdc_stage.source.pin(SLOT.name) as pin, cdc_stage.connect_warehouse() as session:
+    with cdc_stage.source.export(SLOT.name) as pin, cdc_stage.connect_warehouse() as session:
         position = {"pinned": pin.lsn, "offset": None}
         values = {"epoch": EPOCH, "position": position, "applied_at": datetime.now(UTC), "source_at": datetime.now(UTC)}
         state.write(session, "shop", state=State.STREAMING, **values)
@@ -134,7 +142,7 @@ def test_a_lost_slot_is_one_incident_until_it_is_mended(run: CdcRun, stage: CdcS
     (open_one,) = check(run).incidents
     assert (open_one.kind, open_one.severity, open_one.seen) == (Cause.SLOT_MISSING, Severity.UNHEALTHY, 2)
     assert "resync" in open_one.detail
-    with stage.source.pin(SLOT.name):
+    with stage.source.export(SLOT.name):
         pass
     found = check(run)
     assert (found.status, found.incidents) == (Verdict.HEALTHY, [])
@@ -163,7 +171,7 @@ def test_a_warehouse_that_does_not_answer_is_a_cause(run: CdcRun) -> None:
 
 def test_a_replication_that_was_never_started_is_new(cdc_stage: CdcStage) -> None:
     with cdc_stage.connect_warehouse() as session:
-        found = health(replication("other"), CdcSource(cdc_stage.source_connection), session)
+        found = health(replication("other"), PostgresCdcSource(cdc_stage.source_connection), session)
     assert (found.status, found.reasons) == (Verdict.NEW, [])
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from include.cdc import health, replicate
+from include.cdc import health, names, replicate
+from include.cdc.begin import begin
 from include.cdc.embedded.child import written
 from include.cdc.follow import Task, follow
 from include.cdc.health import Verdict
@@ -63,6 +66,58 @@ def test_no_row_of_a_copy_and_no_half_of_a_changed_key_is_lost_by_a_kill(stage: 
     figures = follow(run_of(stage, "last"), Task(compare=True))
     assert differences(stage) == {}
     assert [table["equal"] for table in figures["compared"]] == [True]
+
+
+def test_a_moved_row_keeps_its_large_value_where_the_copy_has_another_one_under_its_old_key(stage: CdcStage) -> None:
+    stage.at_source(
+        "CREATE TABLE shop.large (id int PRIMARY KEY, big text)",
+        "ALTER TABLE shop.large ALTER big SET STORAGE EXTERNAL",
+        "INSERT INTO shop.large SELECT i, repeat(i::text, 3000) FROM generate_series(1, 1000) i",
+    )
+    begin(run_of(stage, "begin"))
+    kill_at(run_of(stage, "killed"), "during the copy", 1, "shop.large")
+    stage.at_source(
+        "UPDATE shop.large SET id = 2000 WHERE id = 900",
+        "INSERT INTO shop.large VALUES (900, repeat('another', 3000))",
+    )
+    replicate.copy(run_of(stage, "start again"))
+    follow(run_of(stage, "first"), Task())
+    assert differences(stage) == {}
+
+
+def test_a_comparison_reads_rows_again_as_they_are_at_its_moment(stage: CdcStage) -> None:
+    # an interval of nothing is read again whenever it comes
+    stage.at_source(
+        "CREATE TABLE shop.clock (id int PRIMARY KEY, ticks int, since interval)",
+        "INSERT INTO shop.clock VALUES (1, 0)",
+    )
+    replicate.copy(run_of(stage, "start"))
+    over = threading.Event()
+
+    def tick() -> None:
+        with stage.connect_source() as session:
+            while not over.wait(0.01):
+                session.execute("UPDATE shop.clock SET ticks = ticks + 1, since = '0'")
+
+    with ThreadPoolExecutor(1) as pool:
+        ticking = pool.submit(tick)
+        try:
+            figures = follow(run_of(stage, "first"), Task(compare=True))
+        finally:
+            over.set()
+        ticking.result()
+    assert figures["events"] > 0
+    assert [table["table"] for table in figures["compared"] if not table["equal"]] == []
+
+
+def test_a_marker_of_an_earlier_run_does_not_end_a_later_one(stage: CdcStage) -> None:
+    run = run_of(stage, "cleared")
+    replicate.copy(run)
+    for content in ("cleared", "cleared 00000000000000000000000000000000"):
+        stage.at_source(f"SELECT pg_logical_emit_message(true, '{names.MARKER_PREFIX}', '{content}')")
+    stage.at_source("INSERT INTO shop.bulk VALUES (100, 'after')")
+    assert follow(run, Task())["events"] == 1
+    assert differences(stage) == {}
 
 
 def test_tables_follow_their_columns_and_what_does_not_fit_is_told(stage: CdcStage) -> None:
@@ -170,28 +225,32 @@ def test_a_stream_goes_on_for_its_minutes_and_is_alone(stage: CdcStage) -> None:
     assert asked(stage, "SELECT caught_up, error FROM dbo.cdc_applies") == [(True, None)]
 
 
-def test_a_stream_ends_with_its_parent_and_gives_way_to_readers(stage: CdcStage) -> None:
+def test_a_stream_that_is_killed_leaves_no_files(stage: CdcStage, tmp_path: Path) -> None:
     replicate.copy(run_of(stage, "start"))
-    line = written(run_of(stage, "first"), Task(minutes=5)) + "\n"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=PROJECT_ROOT,
-    )
-    assert parent.stdin is not None
-    parent.stdin.write(line)
-    parent.stdin.flush()
+    parent = following(stage, tmp_path)
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob("*/log4j2.properties")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for child in children_of(parent):
+        os.kill(child, signal.SIGKILL)
+    assert parent.wait(20) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stream_ends_with_its_parent_and_gives_way_to_readers(stage: CdcStage, tmp_path: Path) -> None:
+    replicate.copy(run_of(stage, "start"))
+    parent = following(stage, tmp_path)
     stage.at_source("INSERT INTO shop.bulk VALUES (100, 'now')")
     soon(stage, "SELECT count(*) = 1 FROM shop_copy.bulk WHERE id = 100")
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    children = children_of(parent)
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + 15
-    while any(_lives(int(child)) for child in children):
+    while any(_lives(child) for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    assert list(tmp_path.iterdir()) == []
 
     stage.at_source("TRUNCATE shop.bulk", "INSERT INTO shop.bulk VALUES (1, 'after')")
     with stage.connect_warehouse() as reader, reader.transaction():
@@ -201,6 +260,26 @@ def test_a_stream_ends_with_its_parent_and_gives_way_to_readers(stage: CdcStage)
         assert reader.execute("SELECT count(*) FROM shop_copy.bulk").fetchone() == (11,)
     follow(run_of(stage, "last"), Task())
     assert differences(stage, SHOP) == {}
+
+
+def following(stage: CdcStage, folder: Path) -> subprocess.Popen[str]:
+    """Start a process that follows in a process of its own, for minutes; what is temporary is in the folder."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+    assert parent.stdin is not None
+    parent.stdin.write(written(run_of(stage, "first"), Task(minutes=5)) + "\n")
+    parent.stdin.flush()
+    return parent
+
+
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 def _lives(pid: int) -> bool:

@@ -19,7 +19,7 @@ from include.cdc import names, state
 from include.cdc.models import Kind, Mode, Replication
 from include.cdc.prerequisites import Problem, java, mssql, mysql, oracle
 from include.cdc.prerequisites.kafka import KafkaParts
-from include.cdc.prerequisites.rules import Rule, broken, by_hand
+from include.cdc.prerequisites.rules import Rule, broken
 from include.cdc.validate import assert_ready, validate
 from include.connections import Connection, parse
 from include.errors import ConnectionLost, NotReady
@@ -253,11 +253,10 @@ def test_a_warehouse_of_another_kind_or_not_migrated_is_refused(cdc_stage: CdcSt
 
 
 @pytest.mark.parametrize("kind", [Kind.MYSQL, Kind.MSSQL, Kind.ORACLE])
-def test_in_a_process_only_postgresql_is_followed(cdc_stage: CdcStage, kind: Kind) -> None:
-    found = validated(cdc_stage, replication(kind=kind), source=None)
-    assert found[0] == f"{kind} is not followed in mode embedded; set mode to kafka_connect"
-    unasked = {Kind.MYSQL: len(mysql.RULES), Kind.ORACLE: len(oracle.RULES)}.get(kind, 0)
-    assert len([text for text in found if text.startswith("cannot be checked from here:")]) == unasked
+def test_the_connection_of_a_source_has_to_be_of_its_kind(cdc_stage: CdcStage, kind: Kind) -> None:
+    (found,) = validated(cdc_stage, replication(kind=kind))
+    assert "is no " in found
+    assert "set the connection of the source to one" in found
 
 
 class _Connect(BaseHTTPRequestHandler):
@@ -295,16 +294,19 @@ def connect() -> Iterator[dict[str, Any]]:
 
 MOCK_BROKERS = {"host": "127.0.0.1:1", "extra": {"test.mock.num.brokers": 1}}
 MYSQL = {"host": "db", "login": "reader", "password": "hunter2", "schema": "shop"}
+#: Nobody answers there.
+SILENT = Connection.of("source", kind="mysql", host="127.0.0.1", port=1, login="reader")
 
 
 def test_connect_is_asked_for_its_plugins_and_to_look_at_the_settings(
     cdc_stage: CdcStage, connect: dict[str, Any]
 ) -> None:
-    given = {"source": None, "kafka_parts": KafkaParts(MYSQL, connect, MOCK_BROKERS)}
-    (found,) = validated(cdc_stage, replication(kind=Kind.MYSQL, mode=Mode.KAFKA_CONNECT), **given)
+    given = {"source": SILENT, "kafka_parts": KafkaParts(MYSQL, connect, MOCK_BROKERS)}
+    silent, found = validated(cdc_stage, replication(kind=Kind.MYSQL, mode=Mode.KAFKA_CONNECT), **given)
+    assert silent.startswith("the source cannot be checked: ")
     assert found.startswith("connector setting database.password: is wrong")
     assert "hunter2" not in found
-    (found,) = validated(cdc_stage, replication(kind=Kind.ORACLE, mode=Mode.KAFKA_CONNECT), **given)
+    *_, found = validated(cdc_stage, replication(kind=Kind.ORACLE, mode=Mode.KAFKA_CONNECT), **given)
     assert found == (
         "Kafka Connect lacks the plugin io.debezium.connector.oracle.OracleConnector; "
         "put Debezium's connector into its plugin.path"
@@ -317,10 +319,10 @@ def test_a_connect_and_connections_that_are_not_there_are_problems(
     monkeypatch.setenv("RETAIL_SYNC_LOCAL_DIR", str(tmp_path))
     chosen = replication(kind="mysql", mode="kafka_connect")
     closed = {"conn_type": "http", "host": "127.0.0.1", "port": 1, "extra": {"pause": 0}}
-    (found,) = validated(cdc_stage, chosen, source=None, kafka_parts=KafkaParts(MYSQL, closed, MOCK_BROKERS))
+    _, found = validated(cdc_stage, chosen, source=SILENT, kafka_parts=KafkaParts(MYSQL, closed, MOCK_BROKERS))
     assert found.startswith("Kafka Connect cannot be checked: ")
-    (found,) = validated(cdc_stage, chosen, source=None)
-    assert found.startswith("Kafka cannot be checked: connection 'source' is not set")
+    _, found = validated(cdc_stage, chosen, source=SILENT)
+    assert found.startswith("Kafka cannot be checked: connection 'kafka_connect' is not set")
 
 
 def test_java_has_to_be_there_and_new_enough() -> None:
@@ -339,6 +341,9 @@ def test_what_other_servers_are_asked_is_their_sql(dialect: str, rules: tuple[Ru
         assert len(sqlglot.parse(query, dialect=dialect)) == 1
 
 
+GRANTS = "GRANT SELECT, RELOAD, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO x"
+
+
 @pytest.mark.parametrize(
     ("rules", "good", "bad"),
     [
@@ -351,10 +356,19 @@ def test_what_other_servers_are_asked_is_their_sql(dialect: str, rules: tuple[Ru
                 "FULL",
                 "",
                 2592000,
-                "GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.*",
-                None,
+                GRANTS,
+                GRANTS,
             ],
-            ["11.4-MariaDB", 0, "MIXED", "MINIMAL", "PARTIAL_JSON", 3600, "GRANT SELECT ON *.* TO x", "shop"],
+            [
+                "11.4-MariaDB",
+                0,
+                "MIXED",
+                "MINIMAL",
+                "PARTIAL_JSON",
+                3600,
+                "GRANT SELECT ON *.* TO x",
+                "GRANT SELECT ON *.* TO x",
+            ],
         ),
         (mssql.RULES, [1, "Running", 1, 4320, 1], [0, "Stopped", 0, 60, 0]),
         (
@@ -376,7 +390,7 @@ def test_a_question_that_is_not_answered_is_a_problem() -> None:
     def lost(_: str) -> list[Any]:
         raise ConnectionLost("the link broke")
 
-    assert len(broken(mssql.RULES, lost)) == len(by_hand(mssql.RULES)) == len(mssql.RULES)
+    assert len(broken(mssql.RULES, lost)) == len(mssql.RULES)
 
 
 def test_tables_of_sql_server_need_capture_a_key_and_the_right_to_read() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -104,8 +104,8 @@ def simulate(rows: dict[Key, dict[str, Any]], delta: Delta, fetch: Callable[[Any
         texts = {column: text(value, COLUMNS[column]) for column, value in row.values.items()}
         if not row.missing:
             ready[key] = texts
-        elif row.origin in rows:
-            ready[key] = {**texts, **{column: rows[row.origin][column] for column in row.missing}}
+        elif row.kept and key in rows:
+            ready[key] = {**texts, **{column: rows[key][column] for column in row.missing}}
         elif found := fetch([key[0]]):
             ready[key] = {**found[0], "id": str(found[0]["id"])}
         else:
@@ -118,18 +118,25 @@ def simulate(rows: dict[Key, dict[str, Any]], delta: Delta, fetch: Callable[[Any
         rows[key] = {"extra": DEFAULT, **rows.get(key, {}), **texts}
 
 
-@given(before=STEPS, steps=STEPS, cuts=st.lists(st.integers(0, 99), max_size=3))
-def test_collapsed_batches_leave_what_the_changes_one_by_one_leave(before, steps, cuts):
+def copied_rows(source: Source, ids: Collection[int]) -> dict[Key, dict[str, Any]]:
+    return {(str(key),): {**row, "id": str(key)} for key, row in source.rows.items() if key in ids}
+
+
+@given(before=STEPS, steps=STEPS, more=STEPS, late=st.sets(IDS), cuts=st.lists(st.integers(0, 99), max_size=3))
+def test_collapsed_batches_leave_what_the_changes_one_by_one_leave(before, steps, more, late, cuts):
+    """Also where the copy of some keys is later than that of others, and their rows have changes in the stream."""
     source = played(Source(), before)
-    copied = {(str(key),): {**row, "id": str(key)} for key, row in source.rows.items()}
+    copied = copied_rows(source, {1, 2, 3, 4} - late)
     source.changes.clear()
     played(source, steps)
+    copied |= copied_rows(source, late)
+    played(source, more)
     for cut in (cuts, range(len(source.changes))):
         target = {key: dict(row) for key, row in copied.items()}
         for batch in batches(source.changes, list(cut)):
             for delta in collapse(batch, TABLES).values():
                 simulate(target, delta, source.fetch)
-        assert target == {(str(key),): {**row, "id": str(key)} for key, row in source.rows.items()}
+        assert target == copied_rows(source, {1, 2, 3, 4})
 
 
 def change(op: Op, id: int, values: dict[str, Any] | None = None, **more: Any) -> Change:
@@ -144,13 +151,16 @@ def test_a_value_that_was_not_touched_comes_from_the_same_batch_else_from_the_ro
     untouched = [change(Op.UPDATE, key, {**WHOLE, "big": UNAVAILABLE}) for key in (1, 2)]
     rows = collapse([touched, *untouched], TABLES)["public.t"].rows
     assert (rows["1",].values["big"], rows["1",].missing) == ("b", set())
-    assert (rows["2",].missing, rows["2",].origin) == ({"big"}, ("2",))
+    assert (rows["2",].missing, rows["2",].kept) == ({"big"}, True)
 
 
-def test_a_row_under_a_new_key_takes_what_is_missing_from_its_first_key():
+def test_a_row_under_a_new_key_has_what_the_batch_tells_and_is_read_again_for_the_rest():
     moved = {**WHOLE, "big": UNAVAILABLE}
     delta = collapse(
         [
+            change(Op.UPDATE, 4, WHOLE),
+            change(Op.DELETE, 4, other_key={"id": 5}),
+            change(Op.CREATE, 5, moved, other_key={"id": 4}),
             change(Op.DELETE, 1, other_key={"id": 2}),
             change(Op.CREATE, 2, moved, other_key={"id": 1}),
             change(Op.DELETE, 2, other_key={"id": 3}),
@@ -158,14 +168,15 @@ def test_a_row_under_a_new_key_takes_what_is_missing_from_its_first_key():
         ],
         TABLES,
     )["public.t"]
-    assert set(delta.deleted) == {("1",), ("2",)}
-    assert (list(delta.rows), delta.rows["3",].origin) == ([("3",)], ("1",))
+    assert set(delta.deleted) == {("1",), ("2",), ("4",)}
+    assert delta.rows["5",].values["big"] == "b"
+    assert (delta.rows["3",].missing, delta.rows["3",].kept) == ({"big"}, False)
 
 
 def test_a_row_whose_old_half_came_in_another_batch_is_read_again():
     moved = change(Op.CREATE, 2, {**WHOLE, "big": UNAVAILABLE}, other_key={"id": 1})
     row = collapse([moved], TABLES)["public.t"].rows["2",]
-    assert (row.missing, row.origin) == ({"big"}, None)
+    assert (row.missing, row.kept) == ({"big"}, False)
 
 
 def test_a_truncate_forgets_what_came_before_it():

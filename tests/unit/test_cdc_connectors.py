@@ -12,8 +12,8 @@ import pytest
 from include.cdc.embedded.settings import VALUES
 from include.cdc.kafka.brokers import Brokers
 from include.cdc.kafka.connectors import config, redacted
-from include.cdc.kafka.templates import server_id
 from include.cdc.models import Kind, Replication
+from include.cdc.names import server_id
 from include.errors import BadRequest, CatalogError, NotConfigured
 
 EPOCH = "20250101000000"
@@ -146,7 +146,7 @@ def test_debezium_reads_the_settings_as_they_are_meant(asked: dict[str, dict[str
         "snapshot": "no_data",
         "binary": "hex",
         "decimal": "STRING",
-        "time": "isostring",
+        "time": "microseconds" if kind is Kind.MYSQL else "isostring",
         "skipped": [],
         "tombstones": False,
     }
@@ -190,8 +190,8 @@ def test_each_epoch_has_its_own_topics_history_and_server_id() -> None:
     assert settings["topic.creation.default.cleanup.policy"] == "delete"
     assert settings["schema.history.internal.kafka.topic"] == f"schema-history.{PREFIX}"
     assert settings["schema.history.internal.kafka.bootstrap.servers"] == "b:9092"
-    assert settings["database.server.id"] == str(server_id(PREFIX)) != str(server_id("rs_shop_20250101000001"))
-    assert 0 < server_id(PREFIX) < 2**32
+    assert settings["database.server.id"] == str(server_id("shop", EPOCH)) != str(server_id("shop", "20250101000001"))
+    assert 0 < server_id("shop", EPOCH) < 2**32
 
 
 def test_columns_of_other_tables_are_not_named() -> None:

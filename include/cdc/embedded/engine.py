@@ -17,7 +17,6 @@ from typing import Any
 
 from include.cdc.changes import OTHER_KEY_HEADERS
 from include.cdc.embedded.settings import ENGINE_NAME
-from include.cdc.names import TOPIC_PREFIX
 from include.errors import NotConfigured, StreamBroken
 
 #: Closing from within a batch hangs, and right after one too.
@@ -71,12 +70,16 @@ def start_java(folder: Path, heap_mb: int) -> None:
     jpype.startJVM(path, *options, f"-Dlog4j2.configurationFile={logging_file}", classpath=jars)
 
 
-def write_offset(file: Path, offset: Mapping[str, Any]) -> None:
-    """Write the file in which the engine looks for where to go on."""
+def write_offset(file: Path, partition: Mapping[str, str], offset: Mapping[str, Any]) -> None:
+    """
+    Write the file in which the engine looks for where to go on.
+
+    :param partition: what the connector calls the log that the position is in.
+    """
     import jpype
 
     entries = jpype.JClass("java.util.HashMap")()
-    key = json.dumps([ENGINE_NAME, {"server": TOPIC_PREFIX}], separators=(",", ":"))
+    key = json.dumps([ENGINE_NAME, dict(partition)], separators=(",", ":"))
     entries.put(jpype.JArray(jpype.JByte)(key.encode()), jpype.JArray(jpype.JByte)(json.dumps(offset).encode()))
     stream = jpype.JClass("java.io.ObjectOutputStream")(jpype.JClass("java.io.FileOutputStream")(str(file)))
     stream.writeObject(entries)

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from include.cdc import names
 from include.cdc.models import Replication
-from include.connections import Connection
+from include.cdc.sources.base import CdcSource
 
 #: Values as texts that PostgreSQL reads back exactly; NULL is NULL, a TRUNCATE is an event.
 VALUES = {
     "decimal.handling.mode": "string",
     "time.precision.mode": "isostring",
     "binary.handling.mode": "hex",
-    "interval.handling.mode": "string",
-    "include.unknown.datatypes": "true",
     "skipped.operations": "none",
     "tombstones.on.delete": "false",
     "key.converter": "org.apache.kafka.connect.json.JsonConverter",
@@ -32,60 +30,48 @@ _BATCHES = {
     "poll.interval.ms": "50",
 }
 ENGINE_NAME = "retail_sync"
+OFFSETS = "offsets"
+DEFINITIONS = "definitions"
 
 
 def engine_settings(
-    source: Connection,
-    replication: Replication,
-    slot: str,
-    tables: Sequence[str],
-    offsets: Path,
+    replication: Replication, source: CdcSource, epoch: str, tables: Sequence[str], folder: Path
 ) -> dict[str, str]:
     """
     Return the engine's properties.
 
-    The slot and the publication are ours to make: the connector makes neither, and never reads
-    a table by itself.
+    The connector never reads a table by itself.
+
+    :param folder: where it finds the position, and the definitions of the tables, and keeps them.
     """
     return {
         **VALUES,
         **_BATCHES,
         "name": ENGINE_NAME,
         "topic.prefix": names.TOPIC_PREFIX,
-        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-        "database.hostname": source.host,
-        "database.port": str(source.port or 5432),
-        "database.user": source.login,
-        "database.password": source.password,
-        "database.dbname": source.database,
-        **_encryption(source),
-        "plugin.name": "pgoutput",
-        "slot.name": slot,
-        "slot.drop.on.stop": "false",
-        "publication.name": names.publication(replication.name),
-        "publication.autocreate.mode": "disabled",
+        "database.hostname": source.connection.host,
+        "database.user": source.connection.login,
+        "database.password": source.connection.password,
         "snapshot.mode": "no_data",
-        "table.include.list": ",".join(_pattern(table) for table in tables),
+        "table.include.list": ",".join(map(names.pattern, tables)),
         **_left_out(replication),
-        "message.prefix.include.list": names.MARKER_PREFIX,
         "offset.storage": "org.apache.kafka.connect.storage.FileOffsetBackingStore",
-        "offset.storage.file.filename": str(offsets),
+        "offset.storage.file.filename": str(folder / OFFSETS),
         "offset.flush.interval.ms": "0",
+        **(_definitions(folder) if source.has_definitions else {}),
         "errors.max.retries": "3",
+        **source.engine_settings(replication, epoch, tables),
     }
-
-
-def _encryption(source: Connection) -> dict[str, str]:
-    extras = {"sslmode": "database.sslmode", "sslrootcert": "database.sslrootcert"}
-    extras |= {"sslcert": "database.sslcert", "sslkey": "database.sslkey"}
-    return {name: str(source.extra[extra]) for extra, name in extras.items() if source.extra.get(extra)}
 
 
 def _left_out(replication: Replication) -> dict[str, str]:
     columns = [f"{table}.{column}" for table, left_out in replication.without.items() for column in left_out]
-    return {"column.exclude.list": ",".join(map(_pattern, columns))} if columns else {}
+    return {"column.exclude.list": ",".join(map(names.pattern, columns))} if columns else {}
 
 
-def _pattern(table: str) -> str:
-    """Return a table's name as the regular expression that Debezium takes."""
-    return "".join(f"\\{letter}" if not (letter.isalnum() or letter in "_-") else letter for letter in table)
+def _definitions(folder: Path) -> dict[str, str]:
+    return {
+        "schema.history.internal": "io.debezium.storage.file.history.FileSchemaHistory",
+        "schema.history.internal.file.filename": str(folder / DEFINITIONS),
+        "include.schema.changes": "false",
+    }

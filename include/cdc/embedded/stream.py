@@ -1,5 +1,5 @@
 """
-Follow a PostgreSQL source in this process, until it has caught up.
+Follow a source in this process, until it has caught up.
 
 Run as ``python -m include.cdc.embedded.stream`` with what to do as JSON on the first line of its
 input; when that ends, so does the process. It tells what it does as JSON, a line a message.
@@ -7,36 +7,32 @@ input; when that ends, so does the process. It tells what it does as JSON, a lin
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sys
-import tempfile
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from include.cdc import names, state
+from include.cdc import history, state
 from include.cdc.batches import Batches
-from include.cdc.changes import Change, Marker
-from include.cdc.collapse import is_visible
+from include.cdc.changes import Change
+from include.cdc.embedded.child import working_folder
+from include.cdc.embedded.definitions import Definitions
+from include.cdc.embedded.ending import Ending, ending_of
 from include.cdc.embedded.engine import Engine, Event, OffsetOf, start_java, write_offset
 from include.cdc.embedded.readable import assert_readable
-from include.cdc.embedded.settings import engine_settings
+from include.cdc.embedded.serve import serve
+from include.cdc.embedded.settings import DEFINITIONS, OFFSETS, engine_settings
 from include.cdc.events import parse
 from include.cdc.figures import latest, record
 from include.cdc.follow import Task, Told
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
 from include.cdc.targets import followed
-from include.errors import RetailSyncError, StreamBroken
+from include.errors import StreamBroken
 
 if TYPE_CHECKING:
     import psycopg
@@ -44,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TELL_SECONDS = 5.0
-_MARK_SECONDS = 30.0
 _GRACE_SECONDS = 10.0
 
 
@@ -54,56 +49,38 @@ class _Stream:
     batches: Batches
     revision: int
     told: Told
-    marker: str
-    until: str | None = None
-    """A snapshot: the stream ends before the first transaction that it does not see."""
-    caught_up: bool = False
+    ending: Ending
+    definitions: Definitions
     engine: Engine | None = None
     _told_at: float = 0.0
-    _offset: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        self._offset = (self.batches.row.position or {}).get("offset")
 
     def on_batch(self, events: list[Event], offset_of: OffsetOf) -> int:
         """Apply the events up to the end of the stream; returns how many need not come again."""
+        self.ending.is_applying = True
         parsed = [parse(event.key, event.value, event.other_key) for event in events]
-        kept = self._end(parsed)
-        done = kept if self.caught_up else _whole(kept, offset_of)
-        if kept:
+        kept = self.ending.cut(parsed, offset_of)
+        done = self.ending.settle(kept, offset_of)
+        if kept or self.ending.caught_up:
             changes = [item for item in parsed[:kept] if isinstance(item, Change)]
             at = latest([item for item in parsed[:kept] if item is not None])
-            offset = offset_of(done - 1) if done else self._offset
-            self.batches.apply(changes, lambda session: self._save(session, len(changes), at, offset))
-            self._offset = offset
+            self.batches.apply(changes, lambda session: self._save(session, len(changes), at))
             self._tell()
-        if self.caught_up and self.engine:
+        self.ending.is_applying = False
+        if self.ending.caught_up and self.engine:
             self.engine.stop()
         return done
 
-    def _end(self, parsed: list[Change | Marker | None]) -> int:
-        for index, item in enumerate(parsed):
-            if item is None:
-                continue
-            if self.until is not None and item.txid is not None and not is_visible(item.txid, self.until):
-                self.caught_up = True
-                return index
-            if isinstance(item, Marker) and self.until is None and item.content == self.marker:
-                self.caught_up = True
-                return index + 1
-        return len(parsed)
-
-    def _save(
-        self, session: psycopg.Connection[Any], events: int, at: datetime | None, offset: Mapping[str, Any] | None
-    ) -> None:
-        pinned = (self.batches.row.position or {}).get("pinned")
-        position = {"pinned": pinned, "offset": offset}
-        self.revision = state.advance(session, self.batches.row, self.revision, position, at, events)
+    def _save(self, session: psycopg.Connection[Any], events: int, at: datetime | None) -> None:
+        row = self.batches.row
+        assert row.epoch is not None
+        position = {"pinned": (row.position or {}).get("pinned"), "offset": self.ending.offset}
+        self.revision = state.advance(session, row, self.revision, position, at, events)
+        history.append(session, row.name, row.epoch, self.definitions.more())
         self.batches.figures.saw(at)
 
     def _tell(self) -> None:
         now = time.monotonic()
-        if now - self._told_at >= _TELL_SECONDS or self.caught_up:
+        if now - self._told_at >= _TELL_SECONDS or self.ending.caught_up:
             self._told_at = now
             self.told(self.batches.figures.progress())
 
@@ -113,23 +90,8 @@ class _Stream:
 
         :raises StreamBroken: if it was stopped before.
         """
-        if not self.caught_up:
+        if not self.ending.caught_up:
             raise StreamBroken(f"replication {self.run.name}: the stream was stopped before it had caught up")
-
-
-def _whole(count: int, offset_of: OffsetOf) -> int:
-    """
-    Return how many of the first events are surely all that their places in the log have brought.
-
-    Debezium goes on after a place, and one place can bring many: the rows of a COPY, the halves of a
-    changed key. What was applied of the last one comes again after a restart, which changes nothing.
-    """
-    if not count:
-        return 0
-    last = offset_of(count - 1)["lsn"]
-    while count and offset_of(count - 1)["lsn"] == last:
-        count -= 1
-    return count
 
 
 def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine], None]) -> dict[str, Any]:
@@ -146,121 +108,55 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
         row = run.row(session)
         if reason := must_wait(session, run, row):
             return {"waiting": reason, "events": 0}
-        source = kept.enter_context(run.at_source.session())
+        assert row.epoch is not None
         # rather give up than let readers queue behind us
         session.execute("SELECT set_config('lock_timeout', %s, false)", (f"{run.settings.publish_lock_wait}s",))
-        assert_readable(run, session, row, source, followed(session, run.replication, row.epoch or ""))
-        folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="retail-sync-cdc-")))
+        assert_readable(run, session, row, followed(session, run.replication, row.epoch))
+        folder = kept.enter_context(working_folder())
         batches = Batches.of(run, session, row)
         row = batches.row = run.row(session)
-        stream = _Stream(run, batches, row.revision, told, marker=f"{run.id} {uuid.uuid4().hex}")
-        snapshot = _end_at_snapshot(run, stream, kept) if task.compare else None
-        start_java(folder, run.settings.cdc_engine_memory)
-        assert row.epoch is not None
-        offset = (row.position or {}).get("offset")
-        if offset:
-            write_offset(folder / "offsets", offset)
-        slot = names.slot(run.name, row.epoch)
-        settings = engine_settings(run.source, run.replication, slot, list(batches.tables), folder / "offsets")
-        stream.engine = Engine(settings, stream.on_batch)
-        engine_ready(stream.engine)
+        ending = ending_of(run, (row.position or {}).get("offset"), minutes=task.minutes)
+        stream = _Stream(run, batches, row.revision, told, ending, Definitions(folder / DEFINITIONS))
+        if task.compare:
+            batches.moment = kept.enter_context(ending.moment(list(batches.tables)))
         began, error = datetime.now(UTC), None
         try:
-            with _marking(run, stream, task.minutes):
-                stream.engine.run()
+            if ending.is_reached():
+                ending.caught_up = True
+            else:
+                _run(run, stream, folder, task, engine_ready)
             stream.assert_caught_up()
         except Exception as failure:
             error = str(failure)
             raise
         finally:
-            record(session, run, row, batches.figures, began=began, caught_up=stream.caught_up, error=error)
-        compared = _compared(snapshot, session, batches) if snapshot else None
+            record(session, run, row, batches.figures, began=began, caught_up=ending.caught_up, error=error)
+        compared = None
+        if batches.moment:
+            found = run.at_source.compare(batches.moment, session, list(batches.tables.values()))
+            compared = [asdict(table) for table in found]
         return {**batches.figures.as_dict(), "compared": compared}
 
 
-def _end_at_snapshot(run: CdcRun, stream: _Stream, kept: ExitStack) -> psycopg.Connection[Any]:
-    """Let the stream end exactly at a moment that stays visible at the source; returns the session that sees it."""
-    pin = kept.enter_context(run.at_source.pin(f"rs_compare_{uuid.uuid4().hex}", temporary=True))
-    snapshot = kept.enter_context(run.at_source.snapshot(pin.snapshot))
-    row = snapshot.execute("SELECT pg_current_snapshot()::text").fetchone()
-    assert row is not None
-    stream.until, stream.batches.moment = row[0], snapshot
-    return snapshot
-
-
-@contextmanager
-def _marking(run: CdcRun, stream: _Stream, minutes: float) -> Iterator[None]:
-    """Write the moment at which the stream ends, and until then now and then one that tells how far it is."""
-    over = threading.Event()
-
-    def mark() -> None:
-        deadline = time.monotonic() + minutes * 60
-        try:
-            with run.at_source.session() as source:
-                while (left := deadline - time.monotonic()) > 0 and not over.wait(min(left, _MARK_SECONDS)):
-                    run.at_source.mark(source, f"{stream.marker} goes on")
-                if not over.is_set():
-                    run.at_source.mark(source, stream.marker)
-        except RetailSyncError as error:
-            log.warning("replication %s: the end of the stream cannot be marked: %s", run.name, error)
-            if stream.engine:
-                stream.engine.stop()
-
-    thread = threading.Thread(target=mark, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(_GRACE_SECONDS)
-
-
-def _compared(
-    snapshot: psycopg.Connection[Any], session: psycopg.Connection[Any], batches: Batches
-) -> list[dict[str, Any]]:
-    from include.cdc.compare import compare
-
-    found = compare(snapshot, session, list(batches.tables.values()))
-    return [asdict(table) for table in found]
+def _run(run: CdcRun, stream: _Stream, folder: Path, task: Task, engine_ready: Callable[[Engine], None]) -> None:
+    """Let Debezium bring what there is, from where the last stream ended."""
+    row, source = stream.batches.row, run.at_source
+    assert row.epoch is not None
+    start_java(folder, run.settings.cdc_engine_memory)
+    if stream.ending.offset:
+        write_offset(folder / OFFSETS, source.partition(), stream.ending.offset)
+    if source.has_definitions:
+        stream.definitions.write(history.read(stream.batches.session, run.name, row.epoch))
+    settings = engine_settings(run.replication, source, row.epoch, list(stream.batches.tables), folder)
+    engine = stream.engine = Engine(settings, stream.on_batch)
+    engine_ready(engine)
+    with stream.ending.watched(task.minutes, engine.stop):
+        engine.run()
 
 
 def main() -> None:
     """Do what the first line of the input says."""
-    from include.cdc.embedded.child import read_task
-
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
-    run, task = read_task(sys.stdin.readline())
-    # whatever Java prints is for the log
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    say = partial(_say, out)
-    code = 0
-    engines: list[Engine] = []
-    threading.Thread(target=_end_with_parent, args=(engines,), daemon=True).start()
-    try:
-        figures = stream(run, task, say, engines.append)
-        say({"message": "done", **figures})
-    except Exception as error:
-        if not isinstance(error, RetailSyncError):
-            log.exception("the stream failed")
-        say({"message": "error", "kind": type(error).__name__, "text": str(error)})
-        code = 1
-    # Java's threads would keep the process
-    os._exit(code)
-
-
-def _say(out: TextIO, message: dict[str, Any]) -> None:
-    out.write(json.dumps(message, default=str) + "\n")
-    out.flush()
-
-
-def _end_with_parent(engines: list[Engine]) -> None:
-    """End when the input does: nobody waits for this process any more."""
-    sys.stdin.read()
-    for engine in engines:
-        engine.stop()
-    time.sleep(_GRACE_SECONDS)
-    os._exit(1)
+    serve(stream)
 
 
 if __name__ == "__main__":

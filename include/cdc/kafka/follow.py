@@ -23,7 +23,7 @@ from include.cdc.kafka.consumer import Share, consume
 from include.cdc.prerequisites.kafka import parts
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
-from include.cdc.swap import drop_old_slots
+from include.cdc.swap import forget_old_epochs
 from include.errors import BadRequest, StreamBroken
 from include.locks import LockSpace, Name, hold
 
@@ -94,7 +94,7 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
         topics = _Topics(run, Batches.of(run, session, row), told)
         if task.consumer == 0:
             connector.ensure(run, row.epoch or "", sorted(topics.batches.tables), given)
-            drop_old_slots(run, session)
+            forget_old_epochs(run, session)
         began, error, caught_up = datetime.now(UTC), None, False
         try:
             assert row.epoch is not None

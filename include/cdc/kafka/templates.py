@@ -8,7 +8,6 @@ engine uses as well: ``header.converter``, as the keys that a changed key had an
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from include.cdc import names
 from include.cdc.changes import UNAVAILABLE
 from include.cdc.kafka import topics
 from include.cdc.models import Kind, Replication
+from include.cdc.sources import mysql_types
 from include.errors import BadRequest, NotConfigured
 
 _JSON = "org.apache.kafka.connect.json.JsonConverter"
@@ -135,12 +135,9 @@ def _mysql(request: Request) -> dict[str, str]:
     databases = dict.fromkeys(table.partition(".")[0] for table in request.tables)
     return {
         "connector.class": "io.debezium.connector.mysql.MySqlConnector",
-        "database.server.id": str(server_id(request.prefix)),
+        "database.server.id": str(names.server_id(request.replication.name, request.epoch)),
         "database.include.list": ",".join(map(_escaped, databases)),
-        "bigint.unsigned.handling.mode": "precise",
-        "key.converter.decimal.format": "NUMERIC",
-        "value.converter.decimal.format": "NUMERIC",
-        "event.deserialization.failure.handling.mode": "fail",
+        **mysql_types.SENT,
         "inconsistent.schema.handling.mode": "fail",
         **_history(request),
     }
@@ -181,13 +178,6 @@ def _history(request: Request) -> dict[str, str]:
         "schema.history.internal.store.only.captured.tables.ddl": "true",
         "include.schema.changes": "false",
     }
-
-
-def server_id(prefix: str) -> int:
-    """Return a stable id, of an epoch, that the replicas of a MySQL server tell each other apart by."""
-    digest = hashlib.blake2b(prefix.encode(), digest_size=4).digest()
-    # above those that people give out
-    return 2**30 + int.from_bytes(digest, "big") % 2**30
 
 
 def _left_out(request: Request) -> list[tuple[str, str]]:

@@ -1,11 +1,24 @@
-"""MySQL: its binary log, and the login's rights; after Debezium's documentation."""
+"""MySQL: its binary log, the login's rights, the tables; after Debezium's documentation."""
 
 from __future__ import annotations
 
-from include.cdc.prerequisites.rules import Rows, Rule, at_least, lists, no_rows, says
+from collections.abc import Callable, Mapping
+
+from include.cdc.models import Replication
+from include.cdc.prerequisites import Problem, looked
+from include.cdc.prerequisites.columns import column_problems
+from include.cdc.prerequisites.rules import Rows, Rule, at_least, broken, lists, says
+from include.cdc.sources.base import SourceTable
+from include.cdc.sources.mysql import MysqlCdcSource
+from include.cdc.sources.mysql_rows import MysqlRows, translated
+from include.cdc.sources.sqlrows import SqlColumn
+from include.connections import Connection
 
 _RETENTION_SECONDS = 3 * 24 * 3600
 _GRANTS = ("SELECT", "REPLICATION SLAVE", "REPLICATION CLIENT")
+#: Any of them lets the log be read at a moment at which nobody writes.
+_LOCKS = ("RELOAD", "FLUSH_TABLES", "LOCK TABLES")
+_APPLICATION = "retail-sync cdc validate"
 
 
 def _is_mysql(rows: Rows) -> bool:
@@ -14,6 +27,10 @@ def _is_mysql(rows: Rows) -> bool:
 
 def _granted(rows: Rows) -> bool:
     return lists("ALL PRIVILEGES ON *.*")(rows) or lists(*_GRANTS)(rows)
+
+
+def _may_lock(rows: Rows) -> bool:
+    return any(lists(right)(rows) for right in ("ALL PRIVILEGES", *_LOCKS))
 
 
 RULES = (
@@ -51,17 +68,46 @@ RULES = (
     Rule(
         "SHOW GRANTS",
         _granted,
-        f"the login lacks {', '.join(_GRANTS)}, or RELOAD for a first snapshot",
+        f"the login lacks one of {', '.join(_GRANTS)}",
         f"GRANT {', '.join(_GRANTS)} ON *.* to it",
     ),
     Rule(
-        "SELECT t.table_schema, t.table_name FROM information_schema.tables AS t"
-        " LEFT JOIN information_schema.table_constraints AS c ON c.table_schema = t.table_schema"
-        " AND c.table_name = t.table_name AND c.constraint_type = 'PRIMARY KEY'"
-        " WHERE t.table_type = 'BASE TABLE' AND c.constraint_name IS NULL"
-        " AND t.table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')",
-        no_rows,
-        "tables have no primary key",
-        "add one, or leave the tables out",
+        "SHOW GRANTS",
+        _may_lock,
+        f"the login has none of {', '.join(_LOCKS)}",
+        "GRANT LOCK TABLES on what is followed: writers wait for the moment in which the log is pinned or compared",
     ),
 )
+
+
+def problems(replication: Replication, source: Connection) -> list[Problem]:
+    """Look at a MySQL server."""
+    if source.kind != "mysql":
+        return [Problem(f"{source} is no MySQL", "set the connection of the source to one")]
+    at_source = MysqlCdcSource(source, _APPLICATION)
+    with at_source.session() as session:
+        rows = MysqlRows(session)
+
+        def ask(query: str) -> Rows:
+            with translated("asking the source"):
+                return list(rows.query((query, [])))
+
+        tables = looked("the tables", lambda: _tables(replication, at_source.tables(replication), rows.described))
+        return [*broken(RULES, ask), *tables]
+
+
+def _tables(
+    replication: Replication, tables: list[SourceTable], described: Callable[[str], Mapping[str, SqlColumn]]
+) -> list[Problem]:
+    if not tables:
+        return [Problem("tables: nothing matches at the source", "correct the names, mind upper and lower case")]
+    found = []
+    for table in tables:
+        columns = described(table.name)
+        if not table.key:
+            found.append(Problem(f"{table.name} has no primary key", "add one, or leave it out"))
+        if unfit := [name for name in table.key if name in columns and not columns[name].fits_key]:
+            text = f"{table.name}: key column {', '.join(unfit)}: Debezium may send another value than the source has"
+            found.append(Problem(text, "leave the table out"))
+        found += column_problems(replication, table, {name: column.column for name, column in columns.items()})
+    return found

@@ -12,7 +12,7 @@ from include.cdc import names
 from include.cdc.models import Replication
 from include.cdc.prerequisites import Problem, looked
 from include.cdc.prerequisites.tables import Relation
-from include.cdc.source import CdcSource
+from include.cdc.sources.postgres import PostgresCdcSource
 from include.engines.postgres.connect import conninfo
 from include.engines.postgres.errors import translated
 
@@ -44,7 +44,7 @@ _PUBLICATION = """
 
 def problems(
     session: psycopg.Connection[Any],
-    source: CdcSource,
+    source: PostgresCdcSource,
     replication: Replication,
     relations: Mapping[str, Relation],
     followed: Sequence[str],
@@ -78,7 +78,7 @@ def _server(session: psycopg.Connection[Any], replication: Replication) -> list[
         found.append(Problem(text, "connect to its primary"))
     if level != "logical":
         found.append(Problem(f"wal_level is {level}", "ALTER SYSTEM SET wal_level = 'logical', and restart the source"))
-    if not CdcSource.slots(session, replication.name):
+    if not PostgresCdcSource.slots(session, replication.name):
         if slots < 1:
             remedy = "raise max_replication_slots and restart the source, or drop a slot that nobody needs"
             found.append(Problem("no replication slot is free", remedy))
@@ -87,7 +87,7 @@ def _server(session: psycopg.Connection[Any], replication: Replication) -> list[
     return found
 
 
-def _role(session: psycopg.Connection[Any], source: CdcSource) -> list[Problem]:
+def _role(session: psycopg.Connection[Any], source: PostgresCdcSource) -> list[Problem]:
     row = session.execute(_MAY_REPLICATE).fetchone()
     if row is None or not row[0]:
         login = sql.Identifier(source.connection.login).as_string(session)
@@ -101,14 +101,14 @@ def _role(session: psycopg.Connection[Any], source: CdcSource) -> list[Problem]:
 
 def _publication(
     session: psycopg.Connection[Any],
-    source: CdcSource,
+    source: PostgresCdcSource,
     replication: Replication,
     relations: Mapping[str, Relation],
     followed: Sequence[str],
 ) -> list[Problem]:
     name = names.publication(replication.name)
     quoted = sql.Identifier(name).as_string(session)
-    published = CdcSource.published(session, name)
+    published = PostgresCdcSource.published(session, name)
     row = session.execute(_PUBLICATION, (name,)).fetchone()
     if row is None or published is None:
         return _may_create(session, source, quoted, relations, followed)
@@ -134,7 +134,7 @@ def _publication(
 
 def _may_create(
     session: psycopg.Connection[Any],
-    source: CdcSource,
+    source: PostgresCdcSource,
     publication: str,
     relations: Mapping[str, Relation],
     followed: Sequence[str],

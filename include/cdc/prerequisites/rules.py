@@ -39,11 +39,6 @@ def broken(rules: Sequence[Rule], ask: Callable[[str], Rows]) -> list[Problem]:
     return problems
 
 
-def by_hand(rules: Sequence[Rule]) -> list[Problem]:
-    """Return the rules for somebody to look at who can ask the server."""
-    return [Problem(f"cannot be checked from here: whether {rule.what}", f"run: {rule.query}") for rule in rules]
-
-
 def says(*values: Any) -> Callable[[Rows], bool]:
     """Return whether the first column of the only row is one of these; texts in any case."""
     wanted = {str(value).upper() for value in values}

@@ -10,12 +10,11 @@ from typing import Any
 
 import psycopg
 
-from include.cdc.drift import source_columns
 from include.cdc.models import Replication
-from include.cdc.names import DELETED_AT
 from include.cdc.prerequisites import Problem
-from include.cdc.source import SourceTable
-from include.cdc.values import is_supported
+from include.cdc.prerequisites.columns import column_problems
+from include.cdc.sources.base import SourceTable
+from include.cdc.sources.postgres_rows import PostgresRows
 
 LONGEST_NAME = 63
 
@@ -153,24 +152,6 @@ def _readable(relation: Relation) -> list[Problem]:
 
 def _columns(session: psycopg.Connection[Any], replication: Replication, table: SourceTable) -> list[Problem]:
     schema, name = table.name.split(".", 1)
-    columns = source_columns(session, schema, name)
+    columns = PostgresRows(session).columns(table.name)
     generated = {column for (column,) in session.execute(_GENERATED, (schema, name)).fetchall()}
-    without = replication.without.get(table.name, ())
-    problems = [
-        Problem(f"without: {table.name} has no column {column}", "correct the name, or take it off")
-        for column in without
-        if column not in columns and column not in generated
-    ]
-    if left := [column for column in table.key if column in without or column in generated]:
-        text = f"{table.name}: {', '.join(left)} is part of its key and is not copied"
-        problems.append(Problem(text, "take it off `without`; columns that the source computes are never copied"))
-    for column, (kind, _, _) in columns.items():
-        if column in without:
-            continue
-        remedy = f"name it under `without`, or cast it to another type in {table.name}"
-        if not is_supported(kind):
-            problems.append(Problem(f"{table.name}: column {column} is {kind}, which the target cannot hold", remedy))
-        elif column == DELETED_AT:
-            text = f"{table.name}: column {column} has the name of the column of soft deletes"
-            problems.append(Problem(text, "rename it, or name it under `without`"))
-    return problems
+    return column_problems(replication, table, columns, generated)

@@ -13,9 +13,9 @@ from airflow.sdk.exceptions import (
 )
 
 from include.cdc import loader
-from include.cdc.models import Kind, Mode, Replication
+from include.cdc.models import Mode, Replication
 from include.cdc.request import ALL, DEFAULTS, Action, ActionRequest, read_action
-from include.errors import BadRequest, LockHeld, NotConfigured, PermanentError, RetailSyncError
+from include.errors import LockHeld, NotConfigured, PermanentError, RetailSyncError
 from include.settings import Settings
 from retail_sync.hooks.engine import EngineHook
 from retail_sync.operators.base import permanent_errors_fail
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from include.cdc.run import CdcRun
     from include.connections import Connection
 
-#: Sources that no driver of ours can ask.
-_NO_DRIVER = {Kind.MYSQL, Kind.ORACLE}
-
 
 class CdcOperator(BaseOperator):
     """An operator that works on followed databases."""
@@ -42,15 +39,12 @@ class CdcOperator(BaseOperator):
         """
         Return the run of a replication.
 
-        :raises BadRequest: for a source that cannot be copied from here.
         :raises NotConfigured: if a connection is missing.
         """
         from include.cdc.run import CdcRun
 
         settings = Settings()
         replication = loader.pick(loader.load(settings.cdc_file), name)
-        if replication.kind is not Kind.POSTGRES:
-            raise BadRequest(f"replication {name}: a {replication.kind} source is validated, but not copied from here")
         return CdcRun(
             id=context["run_id"],
             replication=replication,
@@ -138,7 +132,7 @@ class PlanCdcOperator(CdcOperator):
         replication = loader.pick(loader.load(settings.cdc_file), name)
         validate.assert_ready(
             replication,
-            None if replication.kind in _NO_DRIVER else _connection(replication.source),
+            _connection(replication.source),
             _connection(settings.warehouse_connection),
             _connection(settings.control_connection),
             kafka_parts=_kafka(replication),
@@ -281,11 +275,9 @@ class HealthOperator(CdcOperator):
         return statuses
 
     def _look(self, context: Context, name: str) -> Health:
-        from include.cdc.health import Health, Verdict, check
+        from include.cdc.health import check
 
         replication = loader.load(Settings().cdc_file)[name]
-        if replication.kind is not Kind.POSTGRES:
-            return Health(name, Verdict.NEW)
         run = self.cdc_run(context, name)
         connector = None
         if replication.mode is Mode.KAFKA_CONNECT:

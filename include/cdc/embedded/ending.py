@@ -1,0 +1,240 @@
+"""Where a stream ends, and from where the next one goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.cdc.changes import Change, Marker
+from include.cdc.collapse import is_visible
+from include.cdc.run import CdcRun
+from include.cdc.sources.logged import LoggedCdcSource, Place
+from include.cdc.sources.postgres import PostgresCdcSource
+from include.errors import RetailSyncError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from include.cdc.embedded.engine import OffsetOf
+    from include.cdc.sources.base import Rows
+
+log = logging.getLogger(__name__)
+
+Offset = Mapping[str, Any]
+Parsed = Sequence[Change | Marker | None]
+
+_MARK_SECONDS = 30.0
+_GRACE_SECONDS = 10.0
+#: A quiet log has its heartbeats all the same, one or more in a second.
+_SILENT_SECONDS = 60.0
+
+
+@dataclass
+class Ending(ABC):
+    """
+    The end of a stream.
+
+    :param offset: the position from which the stream goes on.
+    :param caught_up: whether all is applied that the stream is to apply.
+    """
+
+    run: CdcRun
+    offset: Offset | None
+    caught_up: bool = False
+    is_applying: bool = False
+    """Whether a batch is being applied just now."""
+
+    @abstractmethod
+    def moment(self, tables: Sequence[str]) -> AbstractContextManager[Rows]:
+        """Let the stream end exactly at a moment, and give the source as it is then, while the block runs."""
+
+    @abstractmethod
+    def cut(self, parsed: Parsed, offset_of: OffsetOf) -> int:
+        """Return how many of a batch's events are before the end."""
+
+    @abstractmethod
+    def settle(self, count: int, offset_of: OffsetOf) -> int:
+        """
+        Move ``offset`` on, to where the next stream can begin when the first events of a batch are applied.
+
+        What comes again from there changes nothing.
+
+        :return: how many events it lies behind.
+        """
+
+    @abstractmethod
+    def watched(self, minutes: float, give_up: Callable[[], None]) -> AbstractContextManager[None]:
+        """Let the end come after so long, while the block runs; ``give_up`` ends the stream where it cannot."""
+
+    def is_reached(self) -> bool:
+        """Whether there is nothing to apply."""
+        return False
+
+
+def ending_of(run: CdcRun, offset: Offset | None, *, minutes: float) -> Ending:
+    """Return the end of a stream that begins at a position, and ends so much later."""
+    source = run.at_source
+    if isinstance(source, PostgresCdcSource):
+        return MarkedEnding(run, offset, source=source)
+    assert isinstance(source, LoggedCdcSource)
+    return PlacedEnding(run, offset, source=source, until=None if minutes else source.end())
+
+
+@dataclass
+class MarkedEnding(Ending):
+    """A moment that was written into the log, or the snapshot of one."""
+
+    source: PostgresCdcSource | None = None
+    until: str | None = None
+    """A snapshot: the stream ends before the first transaction that it does not see."""
+
+    def __post_init__(self) -> None:
+        self.marker = f"{self.run.id} {uuid.uuid4().hex}"
+
+    @contextmanager
+    def moment(self, tables: Sequence[str]) -> Iterator[Rows]:
+        """Let the stream end at a snapshot, that of a slot of the moment."""
+        assert self.source is not None
+        with self.source.moment() as rows:
+            for table in tables:
+                self.until = rows.hold(table)
+            yield rows
+
+    def cut(self, parsed: Parsed, offset_of: OffsetOf) -> int:  # noqa: ARG002 (the events tell)
+        """Find the marker, or the first transaction that the snapshot does not see."""
+        for index, item in enumerate(parsed):
+            if item is None:
+                continue
+            if self.until is not None and item.txid is not None and not is_visible(item.txid, self.until):
+                self.caught_up = True
+                return index
+            if isinstance(item, Marker) and self.until is None and item.content == self.marker:
+                self.caught_up = True
+                return index + 1
+        return len(parsed)
+
+    def settle(self, count: int, offset_of: OffsetOf) -> int:
+        """
+        Stop before the last place in the log: only then it is sure that it has brought all it has.
+
+        Debezium goes on after a place, and one place can bring many: the rows of a COPY, the halves of a
+        changed key. At the end of the stream a place is over.
+        """
+        done = count if self.caught_up else _whole(count, offset_of)
+        if done:
+            self.offset = offset_of(done - 1)
+        return done
+
+    @contextmanager
+    def watched(self, minutes: float, give_up: Callable[[], None]) -> Iterator[None]:
+        """Write the moment at which the stream ends, and until then now and then one that tells how far it is."""
+        over = threading.Event()
+        assert self.source is not None
+        source = self.source
+
+        def mark() -> None:
+            deadline = time.monotonic() + minutes * 60
+            try:
+                with source.session() as session:
+                    while (left := deadline - time.monotonic()) > 0 and not over.wait(min(left, _MARK_SECONDS)):
+                        source.mark(session, f"{self.marker} goes on")
+                    if not over.is_set():
+                        source.mark(session, self.marker)
+            except RetailSyncError as error:
+                log.warning("replication %s: the end of the stream cannot be marked: %s", self.run.name, error)
+                give_up()
+
+        with _beside(mark, over):
+            yield
+
+
+@dataclass
+class PlacedEnding(Ending):
+    """A place in the log."""
+
+    source: LoggedCdcSource | None = None
+    until: Place | None = None
+    seen_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        assert self.source is not None
+        self._source = self.source
+
+    @contextmanager
+    def moment(self, tables: Sequence[str]) -> Iterator[Rows]:
+        """Let the stream end at a place that is found while nobody writes into the tables."""
+        with self._source.moment(tables) as (place, rows):
+            self.until = place
+            yield rows
+
+    def cut(self, parsed: Parsed, offset_of: OffsetOf) -> int:
+        """Find the first event at the place or after it; a heartbeat of the log's is one."""
+        until, count = self.until, len(parsed)
+        if until is None or not count or self._source.place_of(offset_of(count - 1)) < until:
+            return count
+        self.caught_up = True
+        return next(index for index in range(count) if self._source.place_of(offset_of(index)) >= until)
+
+    def settle(self, count: int, offset_of: OffsetOf) -> int:
+        """Go on with the transaction of the last event, or of the first one that is left."""
+        offset = self._source.begin_of(offset_of(count if self.caught_up else count - 1))
+        if not self.offset or not self._source.is_before(offset, self.offset):
+            self.offset = offset
+        return count
+
+    @contextmanager
+    def watched(self, minutes: float, give_up: Callable[[], None]) -> Iterator[None]:
+        """Ask for the place of the end when its time has come, and notice when the log falls silent."""
+        over = threading.Event()
+
+        def watch() -> None:
+            deadline = time.monotonic() + minutes * 60
+            self.seen_at = time.monotonic()
+            try:
+                while not over.wait(1.0):
+                    if self.until is None and time.monotonic() >= deadline:
+                        self.until = self._source.end()
+                    if self.is_applying:
+                        self.seen_at = time.monotonic()
+                    elif time.monotonic() - self.seen_at > _SILENT_SECONDS:
+                        log.warning("replication %s: nothing came for %.0f s", self.run.name, _SILENT_SECONDS)
+                        give_up()
+                        return
+            except RetailSyncError as error:
+                log.warning("replication %s: the end of the log cannot be told: %s", self.run.name, error)
+                give_up()
+
+        with _beside(watch, over):
+            yield
+
+    def is_reached(self) -> bool:
+        """Whether the log ends where the last stream did."""
+        return self.offset is not None and self.until == self._source.place_of(self.offset)
+
+
+@contextmanager
+def _beside(work: Callable[[], None], over: threading.Event) -> Iterator[None]:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(_GRACE_SECONDS)
+
+
+def _whole(count: int, offset_of: OffsetOf) -> int:
+    """Return how many of the first events are surely all that their places in the log have brought."""
+    if not count:
+        return 0
+    last = offset_of(count - 1)["lsn"]
+    while count and offset_of(count - 1)["lsn"] == last:
+        count -= 1
+    return count
