@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 STAMP := $(VENV)/.retail-sync-setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-orders demo-cdc test test-mssql test-cdc test-unit lint format bench airflow stop clean requirements
+.PHONY: help setup demo demo-orders demo-cdc test test-mssql test-mysql test-cdc test-unit lint format bench airflow stop clean requirements
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,17 @@ test-mssql: setup ## run the suite of engines against a SQL Server
 	    dsn="Server=127.0.0.1,$${port:-1433};Database=tempdb;UID=sa;PWD={$$password};Encrypt=yes;TrustServerCertificate=yes"; \
 	fi; \
 	RETAIL_SYNC_TEST_MSSQL="$$dsn" $(BIN)/pytest tests/engines
+
+# Without RETAIL_SYNC_TEST_MYSQL the server of the Compose profile mysql is meant, with the password in .env.
+test-mysql: setup ## run the tests of a MySQL source against a MySQL
+	@dsn="$$RETAIL_SYNC_TEST_MYSQL"; \
+	if [ -z "$$dsn" ]; then \
+	    test -f .env || { echo "set RETAIL_SYNC_TEST_MYSQL, or write .env and run 'docker compose --profile mysql up -d mysql'"; exit 2; }; \
+	    port=$$(sed -n 's/^MYSQL_PORT=//p' .env); password=$$(sed -n 's/^MYSQL_ROOT_PASSWORD=//p' .env | sed "s/^'\(.*\)'$$/\1/"); \
+	    dsn="mysql://root:$$password@127.0.0.1:$${port:-3306}"; \
+	fi; \
+	RETAIL_SYNC_TEST_MYSQL="$$dsn" $(BIN)/pytest tests/integration/test_cdc_mysql.py tests/integration/test_cdc_mysql_types.py \
+	    tests/integration/test_cdc_connect_mysql.py
 
 test-cdc: setup ## kill the stream of a followed database at each point, twenty times
 	RETAIL_SYNC_TEST_CDC_ROUNDS=20 $(BIN)/pytest tests/integration/test_cdc_killed.py

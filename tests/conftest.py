@@ -26,10 +26,16 @@ os.environ.update(
 )
 
 
+_SERVERS = {"MSSQL": "SQL Server", "MYSQL": "MySQL"}
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say it loudly when the suite did not run against SQL Server."""
+    """Say it loudly when the suite did not run against a server that it knows."""
     skipped = terminalreporter.stats.get("skipped", [])
-    if count := sum("RETAIL_SYNC_TEST_MSSQL" in str(report.longrepr) for report in skipped):
-        terminalreporter.section("NOT TESTED AGAINST SQL SERVER", yellow=True, bold=True)
-        terminalreporter.line(f"{count} tests were skipped: RETAIL_SYNC_TEST_MSSQL names no server.")
-        terminalreporter.line("`docker compose --profile mssql up -d mssql` starts one, `make test-mssql` runs them.")
+    for name, server in _SERVERS.items():
+        variable, profile = f"RETAIL_SYNC_TEST_{name}", name.lower()
+        if count := sum(variable in str(report.longrepr) for report in skipped):
+            terminalreporter.section(f"NOT TESTED AGAINST {server.upper()}", yellow=True, bold=True)
+            terminalreporter.line(f"{count} tests were skipped: {variable} names no server.")
+            start = f"docker compose --profile {profile} up -d {profile}"
+            terminalreporter.line(f"`{start}` starts one, `make test-{profile}` runs them.")
