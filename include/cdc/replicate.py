@@ -27,7 +27,7 @@ def copy(
     :param told: called after each piece of a table.
     :raises NotReady: with every problem of the source and the warehouse.
     """
-    assert_ready(run.replication, run.source, run.warehouse, run.control)
+    assert_ready(run.replication, run.source, run.warehouse, run.control, kafka_parts=run.kafka)
     left = begin(run, resync=resync, tables=tables)
     with ThreadPoolExecutor(max_workers=run.settings.max_workers, thread_name_prefix="copy") as pool:
         copied = list(pool.map(lambda table: copy_table(run, table, told), left))

@@ -71,8 +71,8 @@ def _source(replication: Replication, source: Connection, followed: list[str]) -
         if source.kind != "postgres":
             return [Problem(f"{source} is no PostgreSQL", "set `kind`, or the connection of the source")]
         return _postgres(replication, PostgresCdcSource(source, _APPLICATION), followed)
-    found = _PREREQUISITES[replication.kind].problems(replication, source)
-    if source.kind == replication.kind:
+    found: list[Problem] = _PREREQUISITES[replication.kind].problems(replication, source)
+    if source.kind == replication.kind.value:
         followed += [table.name for table in source_of(replication.kind, source, _APPLICATION).tables(replication)]
     return found
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 LOGIN, PASSWORD = "admin", "opensesame"
 AUTHORIZATION = "Basic YWRtaW46b3BlbnNlc2FtZQ=="
 PLUGIN = "io.debezium.connector.postgresql.PostgresConnector"
+MYSQL_PLUGIN = "io.debezium.connector.mysql.MySqlConnector"
 
 
 @dataclass
@@ -39,9 +40,11 @@ class Answer:
 @dataclass
 class Cluster:
     connectors: dict[str, Connector] = field(default_factory=dict)
-    plugins: list[str] = field(default_factory=lambda: [PLUGIN])
+    plugins: list[str] = field(default_factory=lambda: [PLUGIN, MYSQL_PLUGIN])
     errors: dict[str, list[str]] = field(default_factory=dict)
     """What validation finds, by setting."""
+    offsets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What is stored of connectors, by partition as JSON; it outlives them."""
     next_answers: list[Answer] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
@@ -118,6 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
                 connector = cluster.connectors[name]
                 topics = {name: {"topics": [f"{name}.shop.b", f"{name}.shop.a"]}}
                 return 200, {"config": connector.config, "status": connector.status(name), "topics": topics}[part]
+            case ["GET", "connectors", name, "offsets"]:
+                stored = cluster.offsets.get(name, {}).items()
+                return 200, {"offsets": [{"partition": json.loads(part), "offset": offset} for part, offset in stored]}
             case ["POST", "connectors", name, "restart"] if url.query == "includeTasks=true&onlyFailed=true":
                 connector = cluster.connectors[name]
                 connector.task, connector.trace = "RUNNING", ""

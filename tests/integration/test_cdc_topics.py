@@ -7,11 +7,9 @@ protocol; Connect itself is a stand-in.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +30,7 @@ from include.connections import Connection
 from include.demo import shop
 from include.errors import BadRequest, LockHeld
 from include.locks import LockSpace, Name, hold
-from include.settings import PROJECT_ROOT
+from tests.integration import connect_worker
 from tests.integration.cdc import CdcStage, differences, replication, run_of
 from tests.integration.connect_server import LOGIN, PASSWORD, ConnectServer
 
@@ -77,16 +75,15 @@ def _parts(connection: Connection) -> dict[str, Any]:
     return {"conn_type": "postgres", **texts, "login": connection.login, "password": "", "extra": {}}
 
 
-def work(stage: CdcStage, server: ConnectServer, brokers: str, marker: str) -> None:
+def work(stage: CdcStage, server: ConnectServer, brokers: str, folder: Path, marker: str) -> None:
     """Let Debezium write what is committed now."""
     with stage.connect_source() as session:
         stage.source.mark(session, marker)
     config = server.cluster.connectors["retail_sync_shop"].config
-    command = [sys.executable, "-m", "tests.integration.connect_worker", brokers, marker]
-    done = subprocess.run(
-        command, input=json.dumps(config), text=True, capture_output=True, timeout=120, cwd=PROJECT_ROOT
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = connect_worker.started(config, brokers, str(folder), marker)
+    assert process.stdout is not None
+    process.stdout.read()
+    assert process.wait(30) == 0
 
 
 def consume_all(run: CdcRun, of: Replication = TOPICS) -> list[dict[str, Any]]:
@@ -94,7 +91,7 @@ def consume_all(run: CdcRun, of: Replication = TOPICS) -> list[dict[str, Any]]:
 
 
 def test_topics_are_applied_once_and_the_connector_is_kept(
-    cdc_stage: CdcStage, connect_server: ConnectServer, brokers: str, kafka: KafkaParts
+    cdc_stage: CdcStage, connect_server: ConnectServer, brokers: str, kafka: KafkaParts, tmp_path: Path
 ) -> None:
     stage = cdc_stage
     with stage.connect_source() as session:
@@ -113,7 +110,7 @@ def test_topics_are_applied_once_and_the_connector_is_kept(
     assert connector.failures(run) == []
     config = connect_server.cluster.connectors["retail_sync_shop"].config
     assert (config["snapshot.mode"], config["publication.autocreate.mode"]) == ("no_data", "disabled")
-    work(stage, connect_server, brokers, "first")
+    work(stage, connect_server, brokers, tmp_path, "first")
     figures = consume_all(run)
     assert sum(part["events"] for part in figures) > 100
     assert all(part["dead"] == 0 for part in figures)
@@ -127,7 +124,7 @@ def test_topics_are_applied_once_and_the_connector_is_kept(
         follow(run, Task(consumer=1))
 
     stage.at_source("TRUNCATE shop.carts")
-    work(stage, connect_server, brokers, "second")
+    work(stage, connect_server, brokers, tmp_path, "second")
     consume_all(run)
     with stage.connect_warehouse() as session:
         (incident,) = open_incidents(session, "shop")

@@ -215,8 +215,11 @@ class PlacedEnding(Ending):
             yield
 
     def is_reached(self) -> bool:
-        """Whether the log ends where the last stream did."""
-        return self.offset is not None and self.until == self._source.place_of(self.offset)
+        """Whether the log ends where the last stream did, or before."""
+        if self.offset is None or self.until is None or not self._source.is_at(self.until, self.offset):
+            return False
+        self.offset = self._source.refreshed(self.offset)
+        return True
 
 
 @contextmanager

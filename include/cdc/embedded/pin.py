@@ -48,8 +48,8 @@ class _Pinning:
         """Take the first position after the definitions were read; the events come again from there."""
         for index in range(len(events)):
             offset = offset_of(index)
-            if self.engine and not offset.get("snapshot") and offset.get("snapshot_completed") is not False:
-                self.offset = self.offset or offset
+            if self.engine and not offset.get("snapshot"):
+                self.offset = offset
                 self.engine.stop()
                 break
         return 0

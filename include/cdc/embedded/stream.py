@@ -78,6 +78,12 @@ class _Stream:
         history.append(session, row.name, row.epoch, self.definitions.more())
         self.batches.figures.saw(at)
 
+    def save_position(self) -> None:
+        """Save where the next stream begins, where nothing came."""
+        if self.ending.offset != (self.batches.row.position or {}).get("offset"):
+            with self.batches.session.transaction():
+                self._save(self.batches.session, 0, None)
+
     def _tell(self) -> None:
         now = time.monotonic()
         if now - self._told_at >= _TELL_SECONDS or self.ending.caught_up:
@@ -123,6 +129,7 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
         try:
             if ending.is_reached():
                 ending.caught_up = True
+                stream.save_position()
             else:
                 _run(run, stream, folder, task, engine_ready)
             stream.assert_caught_up()

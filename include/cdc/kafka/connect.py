@@ -45,6 +45,14 @@ class Status:
         return connector + [f"task {task.id} has failed: {task.trace}" for task in self.tasks if task.state == "FAILED"]
 
 
+@dataclass(frozen=True)
+class StoredOffset:
+    """A position that Connect has stored of a connector; what is in both is the connector's own."""
+
+    partition: Mapping[str, Any]
+    offset: Mapping[str, Any]
+
+
 class Connect:
     """The connectors of a cluster; whatever is asked may raise what ``RestApi.ask`` raises."""
 
@@ -89,14 +97,18 @@ class Connect:
             for error in value.get("errors") or []
         ]
 
+    def has(self, name: str, config: Mapping[str, str]) -> bool:
+        """Whether a connector has this configuration."""
+        found: object = self._api.ask("GET", f"{_path(name)}/config", missing_is_none=True)
+        return found == {**config, "name": name}
+
     def ensure(self, name: str, config: Mapping[str, str]) -> bool:
         """Give a connector its configuration, making it where it is missing; return whether anything was sent."""
-        wanted = {**config, "name": name}
-        path = f"{_path(name)}/config"
-        if self._api.ask("GET", path, missing_is_none=True) == wanted:
-            log.info("connector %s has its configuration already", name)
+        if self.has(name, config):
+            log.debug("connector %s has its configuration already", name)
             return False
-        self._api.ask("PUT", path, json=wanted, secrets=secrets_of(wanted))
+        wanted = {**config, "name": name}
+        self._api.ask("PUT", f"{_path(name)}/config", json=wanted, secrets=secrets_of(wanted))
         log.info("connector %s was given its configuration, %d settings", name, len(wanted))
         return True
 
@@ -138,6 +150,17 @@ class Connect:
         """Return the topics to which a connector has written."""
         answer = self._api.ask("GET", f"{_path(name)}/topics", missing_is_none=True) or {}
         return sorted(answer.get(name, {}).get("topics", []))
+
+    def offsets(self, name: str) -> list[StoredOffset]:
+        """
+        Return the positions that are stored of a connector, none of one that is not there; Kafka 3.5 and later.
+
+        A worker stores them every ``offset.flush.interval.ms``, and when a task ends.
+        """
+        answer = self._api.ask("GET", f"{_path(name)}/offsets", missing_is_none=True) or {}
+        return [
+            StoredOffset(entry["partition"], entry["offset"]) for entry in answer.get("offsets", []) if entry["offset"]
+        ]
 
     def _turn(self, name: str, action: str) -> None:
         self._api.ask("PUT", f"{_path(name)}/{action}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from typing import Any
 
 from include.cdc import names
 from include.cdc.kafka.brokers import Brokers
@@ -11,26 +13,67 @@ from include.cdc.kafka.connect import Connect
 from include.cdc.kafka.connectors import config
 from include.cdc.prerequisites.kafka import KafkaParts, parts
 from include.cdc.run import CdcRun
-from include.errors import RetailSyncError
+from include.cdc.sources.base import Pin
+from include.cdc.sources.logged import LoggedCdcSource
+from include.errors import RetailSyncError, StreamBroken
+
+#: Seconds in which a position has to be stored, and between two looks.
+_PIN_SECONDS, _LOOK_SECONDS = 300.0, 2.0
+#: Seconds in which a connector that is stopped has to end.
+_END_SECONDS = 60.0
+#: Seconds that Connect is given to restart what had failed, when a configuration is new to it.
+_RESTART_SECONDS = 30.0
+_RESTING = {"STOPPED", "PAUSED"}
 
 
-def ensure(run: CdcRun, epoch: str, tables: Sequence[str], given: KafkaParts) -> None:
+def ensure(run: CdcRun, epoch: str, tables: Sequence[str]) -> None:
     """Give the connector its configuration where it has another, and restart what failed of it."""
-    wanted = config(
-        run.replication,
-        given.source,
-        epoch,
-        tables,
-        names.publication(run.name),
-        names.slot(run.name, epoch),
-        brokers=Brokers.of(run.replication.kafka.brokers, given.brokers).addresses,
-    )
-    name = names.connector(run.name)
-    with closing(Connect.of(run.replication.kafka.connect, given.connect)) as connect:
-        sent = connect.ensure(name, wanted)
+    wanted = _config(run, epoch, tables)
+    with _connect(run) as connect:
+        _give(connect, names.connector(run.name), wanted)
+
+
+def pinned(run: CdcRun, epoch: str) -> Pin:
+    """
+    Let the connector begin an epoch, and return the position that Kafka Connect has stored of it.
+
+    While a copy is made beside a stream, the first consumer of the stream's epoch gives the connector its
+    old configuration back now and then. Nothing is lost by that: each epoch has a prefix of its own, and
+    with it its own stored position and definitions, from which the connector goes on as long as the log is
+    kept. The position only has to be seen once; until then the configuration is given again.
+
+    :raises StreamBroken: if the connector fails, or no position is stored in time.
+    """
+    source, name = run.at_source, names.connector(run.name)
+    assert isinstance(source, LoggedCdcSource)
+    wanted = _config(run, epoch, _followed(run))
+    with _connect(run) as connect:
+        _give(connect, name, wanted)
+        with _awake(connect, name):
+            offset = _stored(connect, run, wanted)
+    source.await_open()
+    return Pin({"pinned": source.told(offset), "offset": offset})
+
+
+def join(run: CdcRun, epoch: str) -> None:
+    """
+    Let the connector read all tables that are followed now, before those that are new are copied.
+
+    It has ended before it gets the configuration: while it still ran by the old one it would pass by what is
+    neither in the copy nor read later.
+
+    :raises StreamBroken: if it does not end in time.
+    """
+    name, wanted = names.connector(run.name), _config(run, epoch, _followed(run))
+    with _connect(run) as connect:
         status = connect.status(name)
-        if not sent and status is not None and status.failures:
-            connect.restart_failed(name)
+        if status is None or connect.has(name, wanted):
+            return
+        connect.stop(name)
+        _await_end(connect, run)
+        connect.ensure(name, wanted)
+        if status.state not in _RESTING:
+            connect.resume(name)
 
 
 def failures(run: CdcRun) -> list[str]:
@@ -64,8 +107,84 @@ def delete(run: CdcRun) -> None:
         connect.delete(names.connector(run.name))
 
 
+def _config(run: CdcRun, epoch: str, tables: Sequence[str]) -> dict[str, str]:
+    given = _given(run)
+    return config(
+        run.replication,
+        given.source,
+        epoch,
+        tables,
+        names.publication(run.name),
+        names.slot(run.name, epoch),
+        brokers=Brokers.of(run.replication.kafka.brokers, given.brokers).addresses,
+    )
+
+
+def _followed(run: CdcRun) -> list[str]:
+    return sorted(table.name for table in run.at_source.tables(run.replication))
+
+
+def _give(connect: Connect, name: str, wanted: Mapping[str, str]) -> None:
+    sent = connect.ensure(name, wanted)
+    status = connect.status(name)
+    if not sent and status is not None and status.failures:
+        connect.restart_failed(name)
+
+
+def _await_end(connect: Connect, run: CdcRun) -> None:
+    name, until = names.connector(run.name), time.monotonic() + _END_SECONDS
+    while (status := connect.status(name)) is not None and (status.state != "STOPPED" or status.tasks):
+        if time.monotonic() > until:
+            raise StreamBroken(f"replication {run.name}: connector {name} does not end")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _stored(connect: Connect, run: CdcRun, wanted: Mapping[str, str]) -> Mapping[str, Any]:
+    """Wait for a position that is no snapshot's; failures count once a new configuration has had time to end them."""
+    name, began = names.connector(run.name), time.monotonic()
+    sent_at = began
+    while True:
+        for stored in connect.offsets(name):
+            if stored.partition.get("server") == wanted["topic.prefix"] and _is_of_log(stored.offset):
+                return stored.offset
+        now = time.monotonic()
+        if connect.ensure(name, wanted):
+            sent_at = now
+        status = connect.status(name)
+        if status is not None and status.failures and now - sent_at > _RESTART_SECONDS:
+            raise StreamBroken(f"replication {run.name}: {'; '.join(status.failures)}")
+        if now - began > _PIN_SECONDS:
+            raise StreamBroken(
+                f"replication {run.name}: Kafka Connect has stored no position of connector {name} for "
+                f"{_PIN_SECONDS:.0f} s; is it 3.5 or later, and offset.flush.interval.ms of its workers shorter?"
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _is_of_log(offset: Mapping[str, Any]) -> bool:
+    """Whether a position is after the definitions were read."""
+    return not offset.get("snapshot") and offset.get("snapshot_completed") is not False
+
+
+@contextmanager
+def _awake(connect: Connect, name: str) -> Iterator[None]:
+    """Let a connector that rests run while the block does."""
+    status = connect.status(name)
+    rests = status is not None and status.state in _RESTING
+    if rests:
+        connect.resume(name)
+    try:
+        yield
+    finally:
+        if rests:
+            connect.stop(name)
+
+
+def _given(run: CdcRun) -> KafkaParts:
+    return run.kafka or parts(run.replication, run.source, run.settings.local_dir)
+
+
 @contextmanager
 def _connect(run: CdcRun) -> Iterator[Connect]:
-    given = run.kafka or parts(run.replication, run.source, run.settings.local_dir)
-    with closing(Connect.of(run.replication.kafka.connect, given.connect)) as connect:
+    with closing(Connect.of(run.replication.kafka.connect, _given(run).connect)) as connect:
         yield connect

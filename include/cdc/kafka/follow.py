@@ -93,7 +93,7 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
             return {"waiting": reason, "events": 0}
         topics = _Topics(run, Batches.of(run, session, row), told)
         if task.consumer == 0:
-            connector.ensure(run, row.epoch or "", sorted(topics.batches.tables), given)
+            connector.ensure(run, row.epoch or "", sorted(topics.batches.tables))
             forget_old_epochs(run, session)
         began, error, caught_up = datetime.now(UTC), None, False
         try:

@@ -138,6 +138,7 @@ def _mysql(request: Request) -> dict[str, str]:
         "database.server.id": str(names.server_id(request.replication.name, request.epoch)),
         "database.include.list": ",".join(map(_escaped, databases)),
         **mysql_types.SENT,
+        "header.converter.decimal.format": "NUMERIC",
         "inconsistent.schema.handling.mode": "fail",
         **_history(request),
     }
@@ -170,12 +171,12 @@ def _oracle(request: Request) -> dict[str, str]:
 
 
 def _history(request: Request) -> dict[str, str]:
-    """The definitions of tables, of which the logs of these servers say nothing."""
+    """The definitions of tables, of which the logs of these servers say nothing, and how soon a pin is known."""
     return {
+        "heartbeat.interval.ms": "5000",
         "schema.history.internal": "io.debezium.storage.kafka.history.KafkaSchemaHistory",
         "schema.history.internal.kafka.topic": topics.history_topic(request.replication.name, request.epoch),
         "schema.history.internal.kafka.bootstrap.servers": request.brokers,
-        "schema.history.internal.store.only.captured.tables.ddl": "true",
         "include.schema.changes": "false",
     }
 

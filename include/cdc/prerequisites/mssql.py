@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from include.cdc.models import Replication
 from include.cdc.prerequisites import Problem, looked
+from include.cdc.prerequisites.columns import column_problems
 from include.cdc.prerequisites.rules import Rows, Rule, at_least, broken, says
 from include.connections import Connection
 
@@ -53,6 +54,14 @@ SELECT s.name + N'.' + t.name, CAST(t.is_tracked_by_cdc AS int),
 FROM sys.tables AS t JOIN sys.schemas AS s ON s.schema_id = t.schema_id
 WHERE t.is_ms_shipped = 0 AND s.name <> N'cdc' ORDER BY 1
 """
+#: Of a column that is not captured the stream tells nothing; those that the source computes never are.
+UNCAPTURED = """
+SELECT c.name, CAST(c.is_computed AS int) FROM sys.columns AS c
+WHERE c.object_id = OBJECT_ID(?) AND (c.is_computed = 1 OR NOT EXISTS (
+    SELECT 1 FROM cdc.captured_columns AS k JOIN cdc.change_tables AS i ON i.object_id = k.object_id
+    WHERE i.source_object_id = c.object_id AND k.column_name = c.name
+))
+"""
 
 
 def problems(replication: Replication, source: Connection) -> list[Problem]:
@@ -70,6 +79,7 @@ def problems(replication: Replication, source: Connection) -> list[Problem]:
         return [
             *broken(RULES, ask),
             *looked("the tables of the source", lambda: table_problems(replication, ask(TABLES))),
+            *looked("the columns of the source", lambda: _columns(replication, source)),
         ]
 
 
@@ -89,6 +99,30 @@ def table_problems(replication: Replication, rows: Rows) -> list[Problem]:
         if not readable:
             found.append(Problem(f"{name}: SELECT is missing", "grant it to the login of the source"))
     return found
+
+
+def _columns(replication: Replication, source: Connection) -> list[Problem]:
+    from include.cdc.sources.mssql import MssqlCdcSource
+
+    cdc_source = MssqlCdcSource(source, _APPLICATION)
+    found = []
+    with cdc_source.reading() as rows:
+        for table in cdc_source.tables(replication):
+            # a table that is not captured at all is told once
+            if columns := rows.columns(table.name):
+                missing = list(rows.query((UNCAPTURED, [rows.relation(table.name)])))
+                found += uncaptured_problems(
+                    replication, table.name, [name for name, computed in missing if not computed]
+                )
+                found += column_problems(replication, table, columns, [name for name, _ in missing])
+    return found
+
+
+def uncaptured_problems(replication: Replication, table: str, columns: Sequence[str]) -> list[Problem]:
+    """Return the columns of a followed table whose changes are not captured, and which are not left out."""
+    left = [column for column in columns if column not in replication.without.get(table, ())]
+    remedy = "let a new capture instance have it (sys.sp_cdc_enable_table), or name it under `without`"
+    return [Problem(f"{table}: changes of column {column} are not captured", remedy) for column in left]
 
 
 @contextmanager

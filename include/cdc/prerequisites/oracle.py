@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from include.cdc.prerequisites.rules import Rows, Rule, lists, no_rows, says
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from include.cdc.models import Replication
+from include.cdc.prerequisites import Problem, looked
+from include.cdc.prerequisites.columns import column_problems
+from include.cdc.prerequisites.rules import Rows, Rule, broken, lists, no_rows, says
+from include.connections import Connection
+
+if TYPE_CHECKING:
+    from include.cdc.sources.oracle import OracleCdcSource
+    from include.cdc.sources.oracle_rows import OracleRows
+
+_APPLICATION = "retail-sync cdc validate"
 
 _PRIVILEGES = ("CREATE SESSION", "LOGMINING", "SELECT ANY TRANSACTION", "FLASHBACK ANY TABLE", "SELECT ANY TABLE")
 
@@ -56,3 +69,54 @@ RULES = (
         "add one, or leave the tables out",
     ),
 )
+#: Those that the source computes are never copied.
+GENERATED = """
+SELECT c.column_name FROM all_tab_cols c
+WHERE c.owner = :1 AND c.table_name = :2 AND c.virtual_column = 'YES' AND c.hidden_column = 'NO'
+"""
+
+
+def problems(replication: Replication, source: Connection) -> list[Problem]:
+    """Look at an Oracle database."""
+    if source.kind != "oracle":
+        return [Problem(f"{source} is no Oracle database", "set the connection of the source to one")]
+    from include.cdc.sources.oracle import OracleCdcSource
+
+    cdc_source = OracleCdcSource(source, _APPLICATION)
+    with cdc_source.reading() as rows:
+
+        def ask(query: str) -> Rows:
+            return list(rows.query((query, [])))
+
+        return [
+            *broken([rule for rule in RULES if rule.holds is not no_rows], ask),
+            *looked("the tables of the source", lambda: _tables(replication, ask)),
+            *looked("the columns of the source", lambda: _columns(replication, cdc_source, rows)),
+        ]
+
+
+def table_problems(replication: Replication, rule: Rule, rows: Rows) -> list[Problem]:
+    """Return what is wrong with the followed tables, from the answer to a rule that lists tables."""
+    names = [f"{owner}.{table}" for owner, table in rows]
+    return [Problem(f"{name}: {rule.what}", rule.remedy) for name in names if replication.holds(name)]
+
+
+def _tables(replication: Replication, ask: Callable[[str], Rows]) -> list[Problem]:
+    """Ask the rules that list tables; others' tables are no problem of ours."""
+    return [
+        problem
+        for rule in RULES
+        if rule.holds is no_rows
+        for problem in table_problems(replication, rule, ask(rule.query))
+    ]
+
+
+def _columns(replication: Replication, source: OracleCdcSource, rows: OracleRows) -> list[Problem]:
+    followed = source.tables(replication)
+    if not followed:
+        return [Problem("tables: nothing matches at the source", "correct the names, mind upper and lower case")]
+    found = []
+    for table in followed:
+        generated = [name for (name,) in rows.query((GENERATED, table.name.split(".", 1)))]
+        found += column_problems(replication, table, rows.columns(table.name), generated)
+    return found

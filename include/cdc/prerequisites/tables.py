@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,8 +14,6 @@ from include.cdc.prerequisites import Problem
 from include.cdc.prerequisites.columns import column_problems
 from include.cdc.sources.base import SourceTable
 from include.cdc.sources.postgres_rows import PostgresRows
-
-LONGEST_NAME = 63
 
 #: A table can be published if it, or each of its partitions, can tell which row an UPDATE is of.
 _RELATIONS = """
@@ -85,7 +82,7 @@ def problems(
     tables: Sequence[SourceTable],
 ) -> list[Problem]:
     """Look at what is declared, and at each table that is followed."""
-    problems = [*_declared(replication, found), *_targets(replication, [table.name for table in tables])]
+    problems = _declared(replication, found)
     for table in tables:
         problems += _published(table, found[table.name])
         problems += _readable(found[table.name])
@@ -110,21 +107,6 @@ def _declared(replication: Replication, found: Mapping[str, Relation]) -> list[P
         for name in getattr(replication, field):
             if name not in found:
                 problems.append(Problem(f"{field}: {name} is not at the source", "correct the name, or take it off"))
-    return problems
-
-
-def _targets(replication: Replication, tables: Sequence[str]) -> list[Problem]:
-    sources = defaultdict(list)
-    for name in tables:
-        sources[replication.target_of(name)].append(name)
-    problems = []
-    for target, several in sources.items():
-        if len(several) > 1:
-            text = f"{', '.join(several)} would all be {replication.target_schema}.{target}"
-            problems.append(Problem(text, "set `target_name` to {schema}_{table}, or `rename` one"))
-        if len(target.encode()) > LONGEST_NAME or '"' in target:
-            text = f"{several[0]}: {target!r} is no name for a table in the warehouse"
-            problems.append(Problem(text, f"give it one of at most {LONGEST_NAME} bytes by `rename`"))
     return problems
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ from include.locks import LockSpace, Name, hold
 
 _LOCK_SECONDS = 10
 _STAGING = "staging"
-_OURS = ("replications", "tables", "incidents", "dead_letters", "applies", "offsets")
+_LONGEST_NAME = 63
+_OURS = ("replications", "tables", "incidents", "dead_letters", "applies", "offsets", "definitions")
 
 _SERVER = "SELECT pg_is_in_recovery(), has_database_privilege(current_database(), 'CREATE')"
 _SCHEMAS = """
@@ -51,9 +53,25 @@ def warehouse_problems(replication: Replication, warehouse: Connection, tables: 
             return [*problems, *missing]
         return [
             *problems,
+            *_names(replication, tables),
             *looked("the tables cdc_*", lambda: _writable(session, warehouse)),
             *looked("the target's tables", lambda: _there(session, replication, tables)),
         ]
+
+
+def _names(replication: Replication, tables: Sequence[str]) -> list[Problem]:
+    sources = defaultdict(list)
+    for name in tables:
+        sources[replication.target_of(name)].append(name)
+    problems = []
+    for target, several in sources.items():
+        if len(several) > 1:
+            text = f"{', '.join(several)} would all be {replication.target_schema}.{target}"
+            problems.append(Problem(text, "set `target_name` to {schema}_{table}, or `rename` one"))
+        if len(target.encode()) > _LONGEST_NAME or '"' in target:
+            text = f"{several[0]}: {target!r} is no name for a table in the warehouse"
+            problems.append(Problem(text, f"give it one of at most {_LONGEST_NAME} bytes by `rename`"))
+    return problems
 
 
 def control_problems(replication: Replication, control: Connection) -> list[Problem]:

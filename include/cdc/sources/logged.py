@@ -43,6 +43,10 @@ class LoggedCdcSource(CdcSource):
     def end(self) -> Place:
         """Return the place after all that is committed now."""
 
+    def is_at(self, end: Place, offset: Offset) -> bool:
+        """Whether nothing is to be read from a position up to the end of the log."""
+        return self.place_of(offset) >= end
+
     @abstractmethod
     def behind(self, place: Place) -> int | None:
         """Return how many bytes of log there are from a place on, None where it cannot be told."""

@@ -76,6 +76,10 @@ class MysqlCdcSource(LoggedCdcSource):
         """Whether a position is before another one in a file; another server has other files."""
         return offset["file"] == other["file"] and self.place_of(offset) < self.place_of(other)
 
+    def is_at(self, end: Place, offset: Offset) -> bool:
+        """Whether a position is the end of the log; that of another server is another one."""
+        return self.place_of(offset) == end
+
     def told(self, offset: Offset) -> str:
         """Return file and position."""
         return f"{offset['file']}:{offset['pos']}"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from include.cdc.models import Kind
 from include.cdc.sources.base import CdcSource
+from include.cdc.sources.mssql import MssqlCdcSource
 from include.cdc.sources.mysql import MysqlCdcSource
+from include.cdc.sources.oracle import OracleCdcSource
 from include.cdc.sources.postgres import PostgresCdcSource
 from include.connections import Connection
 
 _KINDS: dict[Kind, type[CdcSource]] = {
     Kind.POSTGRES: PostgresCdcSource,
     Kind.MYSQL: MysqlCdcSource,
+    Kind.MSSQL: MssqlCdcSource,
+    Kind.ORACLE: OracleCdcSource,
 }
 
 

@@ -251,6 +251,8 @@ class HealthOperator(CdcOperator):
 
     def execute(self, context: Context) -> dict[str, dict[str, Any]]:
         """Return the status of each replication, with the reasons."""
+        from include.cdc.health import check
+
         failed = failed_tasks(context)
         statuses: dict[str, dict[str, Any]] = {}
         texts: list[str] = []
@@ -258,7 +260,7 @@ class HealthOperator(CdcOperator):
             names = self.request(context).replications
         for name in names:
             try:
-                health = self._look(context, name)
+                health = check(self.cdc_run(context, name))
             except RetailSyncError as error:
                 self.log.error("replication %s: %s", name, error)  # noqa: TRY400 (it says all)
                 texts.append(f"{name}: {error}")
@@ -273,18 +275,6 @@ class HealthOperator(CdcOperator):
         if texts:
             raise AirflowFailException("; ".join(texts))
         return statuses
-
-    def _look(self, context: Context, name: str) -> Health:
-        from include.cdc.health import check
-
-        replication = loader.load(Settings().cdc_file)[name]
-        run = self.cdc_run(context, name)
-        connector = None
-        if replication.mode is Mode.KAFKA_CONNECT:
-            from include.cdc.kafka.connector import failures
-
-            connector = failures(run)
-        return check(run, connector=connector)
 
 
 def _summary(health: Health) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""
+A MySQL source in Kafka Connect mode: pinned, copied, followed and copied anew under writers, compared row by row.
+
+Real Debezium runs the configuration that Connect was given; Connect is a stand-in, see ``connect_worker``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from include.cdc import health, operate, replicate, state
+from include.cdc.follow import Task, follow
+from include.cdc.kafka import connector
+from include.cdc.kafka.topics import topic_prefix
+from include.cdc.models import Kind
+from include.cdc.prerequisites.kafka import KafkaParts
+from include.cdc.run import CdcRun
+from include.cdc.sources.mysql import MysqlCdcSource
+from tests.integration import mysql
+from tests.integration.cdc import CdcStage, replication, run_of
+from tests.integration.connect_server import LOGIN, PASSWORD, ConnectServer
+from tests.integration.connect_worker import Worker
+
+pytestmark = mysql.needs_mysql
+
+ROWS = 1000
+SHAPES = {"customers": "id, name, note, at", "orders": "shop, number, total, state"}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A shop on MySQL, whose changes a connector writes into topics."""
+
+    stage: CdcStage
+    server: ConnectServer
+    worker: Worker
+    database: str
+    run: CdcRun
+
+    def written(self) -> None:
+        """Wait until the topics of what readers see have all that is committed now."""
+        source = self.run.at_source
+        assert isinstance(source, MysqlCdcSource)
+        end, until = source.end(), time.monotonic() + 60
+        with self.run.in_warehouse() as session:
+            prefix = topic_prefix("shop", self.run.row(session).epoch or "")
+        while source.place_of(self.worker.offset(prefix) or {"file": "none.0", "pos": 0}) < end:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+    def consume(self) -> int:
+        return sum(follow(self.run, Task(consumer=number))["events"] for number in range(2))
+
+    def differences(self) -> dict[str, int]:
+        found = {}
+        for table, columns in SHAPES.items():
+            with closing(mysql.connect(self.database)) as session, session.cursor() as cursor:
+                cursor.execute(f"SELECT {columns} FROM {table}")
+                source = sorted(map(tuple, cursor.fetchall()))
+            with self.stage.connect_warehouse() as session:
+                target = sorted(session.execute(f"SELECT {columns} FROM shop_copy.{table}").fetchall())
+            if source != target:
+                found[table] = len(set(source) ^ set(target)) or abs(len(source) - len(target))
+        return found
+
+
+@contextmanager
+def connect_at(cdc_stage: CdcStage) -> Iterator[tuple[ConnectServer, KafkaParts, str]]:
+    producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
+    (broker,) = producer.list_topics(timeout=10).brokers.values()
+    brokers, server, source = f"{broker.host}:{broker.port}", ConnectServer(), mysql.connection()
+    parts: dict[str, Any] = {"host": source.host, "port": source.port, "schema": source.database, "extra": {}}
+    given = KafkaParts(
+        source={"conn_type": "mysql", **parts, "login": source.login, "password": source.password},
+        connect={"conn_type": "http", "host": server.url, "login": LOGIN, "password": PASSWORD, "extra": {}},
+        brokers={"conn_type": "kafka", "extra": {"bootstrap.servers": brokers, "log_level": "0"}},
+    )
+    yield server, given, brokers
+    server.stop()
+    producer.flush()
+
+
+@pytest.fixture
+def shop(cdc_stage: CdcStage, tmp_path: Path) -> Iterator[Shop]:
+    stage = replace(cdc_stage, source_connection=mysql.connection())
+    with mysql.fresh_shop(ROWS) as database, connect_at(stage) as (server, parts, brokers):
+        fields = {"kind": Kind.MYSQL, "tables": [f"{database}.*"], "target_schema": "shop_copy", "chunk_rows": 500}
+        of = replication("shop", **fields, mode="kafka_connect", kafka={"consumers": 2})
+        worker = Worker(server.cluster, "retail_sync_shop", brokers, tmp_path)
+        yield Shop(stage, server, worker, database, replace(run_of(stage, "test", of), kafka=parts))
+        worker.close()
+
+
+@pytest.mark.timeout(240)
+def test_a_source_without_slots_is_followed_by_topics(shop: Shop) -> None:
+    with mysql.writing(shop.database, ROWS, pause=0.003) as writers:
+        replicate.copy(shop.run)
+        assert writers.close() > 100
+    shop.written()
+    assert shop.consume() > 100
+    assert shop.differences() == {}
+    assert connector.failures(shop.run) == []
+
+    mysql.run(shop.database, "UPDATE orders SET number = 18446744073709551615 WHERE shop = 1 AND number = 1")
+    with mysql.writing(shop.database, ROWS, pause=0.003) as writers:
+        replicate.copy(shop.run, resync=True)
+        shop.consume()
+    shop.written()
+    shop.consume()
+    assert shop.differences() == {}
+
+    with shop.run.in_warehouse() as session:
+        position = shop.run.row(session).position
+        assert position is not None
+        purged = {**position, "offset": {**position["offset"], "file": "binlog.000000", "gtids": ""}}
+        state.write(session, "shop", position=purged)
+    assert health.check(shop.run).reasons == [], "the connector is further than the pin"
+    operate.drop(shop.run)
+    assert shop.server.cluster.connectors == {}
