@@ -341,7 +341,7 @@ def test_what_other_servers_are_asked_is_their_sql(dialect: str, rules: tuple[Ru
         assert len(sqlglot.parse(query, dialect=dialect)) == 1
 
 
-GRANTS = "GRANT SELECT, RELOAD, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO x"
+GRANTS = "GRANT SELECT, RELOAD, LOCK TABLES, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO x"
 
 
 @pytest.mark.parametrize(
