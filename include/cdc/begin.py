@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from include.cdc import history, names, state
+from include.cdc.kafka import connector
+from include.cdc.models import Mode
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow, State, Status
 from include.errors import BadRequest
@@ -80,6 +82,8 @@ def pinned(run: CdcRun) -> str:
                 state.write(session, run.name, next_position=pin.position)
             log.info("replication %s, step 2/4: the log is pinned at %s", run.name, pin.position["pinned"])
     if row.next_epoch is None:
+        if run.replication.mode is Mode.KAFKA_CONNECT:
+            connector.join(run, epoch)
         run.at_source.await_writers()
     return epoch
 

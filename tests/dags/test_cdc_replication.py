@@ -59,6 +59,8 @@ def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def context(states: dict[str, str] | None = None, **conf: Any) -> Any:
     instance = SimpleNamespace(dag_id="cdc_replication", run_id="run", task_id="task", map_index=-1, try_number=1)
     instance.get_task_states = lambda **_: {"run": states or {}}
+    instance.left = {}
+    instance.xcom_push = lambda key, value: instance.left.update({key: value})
     return {
         "ti": instance,
         "run_id": "run",
@@ -203,18 +205,13 @@ def test_in_kafka_mode_all_connections_are_those_of_airflow(declared: Path, monk
     assert operator.cdc_run(context(), "shop").kafka is None
 
 
-def test_a_source_without_a_driver_is_validated_and_then_refused(
-    declared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from include.cdc import validate
+def test_a_source_of_another_kind_is_opened_as_that(declared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from include.cdc.sources.mysql import MysqlCdcSource
+    from retail_sync.operators.cdc import CdcOperator
 
     Connections(monkeypatch, **OURS, legacy="mysql", kafka_connect="http", kafka_brokers="kafka")
-    given: list[Any] = []
-    monkeypatch.setattr(validate, "assert_ready", lambda _, source, *others, kafka_parts: given.append(source))
-
-    with pytest.raises(AirflowFailException, match="replication legacy: a mysql source is validated, but not copied"):
-        plan(context(action="start", replication="legacy"))
-    assert given == [None]
+    run = CdcOperator(task_id="look").cdc_run(context(), "legacy")
+    assert isinstance(run.at_source, MysqlCdcSource)
 
 
 def swapped(monkeypatch: pytest.MonkeyPatch, states: dict[str, State], run: Any) -> Any:

@@ -15,6 +15,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from include.cdc.events import parse
 from include.settings import PROJECT_ROOT
 from tests.integration.connect_server import Cluster
 
+_GRACE_SECONDS = 3.0
 _HISTORY = "schema.history.internal"
 
 
@@ -100,12 +103,16 @@ class _Task(Engine):
 
 
 def _headers(record: Any, converter: Any) -> dict[str, bytes]:
-    found = {str(header.key()): header for header in record.headers()}
-    topic = record.topic()
-    return {
-        name: bytes(converter.fromConnectHeader(topic, name, header.schema(), header.value()))
-        for name, header in found.items()
-    }
+    found = {str(header.key()): (header.schema(), header.value()) for header in record.headers()}
+    return {name: bytes(converter.fromConnectHeader(record.topic(), name, *value)) for name, value in found.items()}
+
+
+def _end_with_input(task: Engine) -> None:
+    """End as a worker does; an engine that is stopped while it starts would not end."""
+    sys.stdin.read()
+    task.stop()
+    time.sleep(_GRACE_SECONDS)
+    os._exit(0)
 
 
 def main() -> None:
@@ -118,11 +125,8 @@ def main() -> None:
     kept.mkdir(exist_ok=True)
     start_java(kept, 192)
     converter = jpype.JClass("org.apache.kafka.connect.json.JsonConverter")()
-    prefix = "header.converter."
-    converter.configure(
-        {name.removeprefix(prefix): value for name, value in config.items() if name.startswith(prefix)}
-        | {"converter.type": "header"}
-    )
+    settings = {name.removeprefix("header.converter."): value for name, value in config.items()}
+    converter.configure({**settings, "converter.type": "header"})
 
     def write(events: list[Event], offset_of: OffsetOf) -> int:
         for event, record in zip(events, task.records, strict=True):
@@ -146,11 +150,11 @@ def main() -> None:
         files[_HISTORY] = "io.debezium.storage.file.history.FileSchemaHistory"
         files[f"{_HISTORY}.file.filename"] = str(kept / "definitions")
     task = _Task({**config, **files}, write)
-    threading.Thread(target=lambda: (sys.stdin.read(), task.stop()), daemon=True).start()
+    threading.Thread(target=_end_with_input, args=(task,), daemon=True).start()
     code = 0
     try:
         task.run()
-    except Exception:
+    except Exception:  # noqa: BLE001 (it is told, and ends the process)
         traceback.print_exc()
         code = 1
     # Java's threads would keep the process

@@ -1,14 +1,26 @@
-"""Kafka Connect's REST API, asked over HTTP of a server that answers like it."""
+"""Kafka Connect's REST API, and what is asked of it for a replication, over HTTP of a server that answers like it."""
 
 from __future__ import annotations
 
+import json
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from include.cdc.kafka.connect import Connect, Status, Task
+from include.cdc.kafka import connector
+from include.cdc.kafka.connect import Connect, Status, StoredOffset, Task
+from include.cdc.models import Kind
+from include.cdc.prerequisites.kafka import KafkaParts
+from include.cdc.run import CdcRun
+from include.cdc.sources.base import Pin, SourceTable
+from include.cdc.sources.mysql import MysqlCdcSource
+from include.connections import Connection
 from include.errors import (
     AccessDenied,
     ConnectionLost,
@@ -17,7 +29,18 @@ from include.errors import (
     RetailSyncError,
     StreamBroken,
 )
-from tests.integration.connect_server import LOGIN, PASSWORD, PLUGIN, Answer, Cluster, Connector, ConnectServer
+from include.settings import Settings
+from tests.integration.cdc import replication
+from tests.integration.connect_server import (
+    LOGIN,
+    MYSQL_PLUGIN,
+    PASSWORD,
+    PLUGIN,
+    Answer,
+    Cluster,
+    Connector,
+    ConnectServer,
+)
 
 NAME = "rs_shop_20250101000000"
 CONFIG = {"connector.class": PLUGIN, "database.password": "hidden-word", "tasks.max": "1"}
@@ -172,3 +195,142 @@ def test_a_connection_that_makes_no_address_is_named(parts: dict[str, Any]) -> N
     with pytest.raises(NotConfigured, match="connection 'connect'") as refused:
         client(**{"url": "h", **parts} if "host" not in parts else {"url": "", **parts})
     assert "hidden" not in str(refused.value)
+
+
+def test_stored_offsets_are_those_of_all_partitions(connect: Connect, cluster: Cluster) -> None:
+    assert connect.offsets(NAME) == []
+    connect.ensure(NAME, CONFIG)
+    cluster.offsets[NAME] = {json.dumps({"server": "a"}): {"pos": 4}, json.dumps({"server": "b"}): None}
+    assert connect.offsets(NAME) == [StoredOffset({"server": "a"}, {"pos": 4})]
+
+
+EPOCH = "20250101000000"
+SHOP = "retail_sync_shop"
+AT = {"file": "binlog.000007", "pos": 70}
+MYSQL = Connection("source", "mysql", "127.0.0.1", 3306, "cdc", "hidden-word", "shop")
+
+
+class Tables(MysqlCdcSource):
+    """A source of which the tables are known without a server."""
+
+    names = ("shop.orders",)
+
+    def tables(self, *_: object) -> list[SourceTable]:
+        return [SourceTable(name, ("id",), 0) for name in self.names]
+
+
+@dataclass(frozen=True)
+class Run(CdcRun):
+    @property
+    def at_source(self) -> Tables:
+        return Tables(self.source)
+
+
+@pytest.fixture
+def run(server: ConnectServer, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(connector, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(connector, "_PIN_SECONDS", 15.0)
+    source = {"host": "db.example", "schema": "shop", "login": "cdc", "password": "hidden-word", "extra": {}}
+    connect = {"conn_type": "http", "host": server.url, "login": LOGIN, "password": PASSWORD, "extra": {}}
+    given = KafkaParts(source, connect, {"host": "b:9092", "extra": {}})
+    of = replication("shop", kind=Kind.MYSQL, mode="kafka_connect", tables=["shop.*"])
+    return Run("test", of, MYSQL, MYSQL, MYSQL, Settings(), "test", given)
+
+
+@contextmanager
+def pinning(run: Run, cluster: Cluster) -> Iterator[Future[Pin]]:
+    """Pin beside the test, once the connector has its configuration."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(connector.pinned, run, EPOCH)
+        until(lambda: SHOP in cluster.connectors and cluster.connectors[SHOP].config.get("topic.prefix") == NAME)
+        yield future
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def looked(cluster: Cluster, times: int = 2) -> None:
+    """Wait until the offsets were asked for so many times more."""
+    asked = f"GET /connectors/{SHOP}/offsets"
+    before = cluster.requests.count(asked)
+    until(lambda: cluster.requests.count(asked) >= before + times)
+
+
+def store(cluster: Cluster, prefix: str, **offset: Any) -> None:
+    cluster.offsets.setdefault(SHOP, {})[json.dumps({"server": prefix})] = {**AT, **offset}
+
+
+def test_a_log_is_pinned_by_what_connect_stores_after_the_definitions(run: Run, cluster: Cluster) -> None:
+    store(cluster, "rs_shop_20240101000000")
+    with pinning(run, cluster) as pin:
+        for unfinished in ({}, {"snapshot": "INITIAL", "snapshot_completed": False}, {"snapshot": True}):
+            if unfinished:
+                store(cluster, NAME, **unfinished)
+            looked(cluster)
+            assert not pin.done()
+        store(cluster, NAME, gtids="a:1-7")
+        offset = {**AT, "gtids": "a:1-7"}
+        assert pin.result(10) == Pin({"pinned": "binlog.000007:70", "offset": offset})
+    config = cluster.connectors[SHOP].config
+    assert (config["connector.class"], config["heartbeat.interval.ms"]) == (MYSQL_PLUGIN, "5000")
+    assert config["table.include.list"] == r"shop\.orders"
+
+
+def test_a_configuration_that_is_given_back_meanwhile_is_given_again(run: Run, cluster: Cluster) -> None:
+    with pinning(run, cluster) as pin:
+        cluster.connectors[SHOP].config = {"topic.prefix": "rs_shop_20240101000000"}
+        until(lambda: cluster.connectors[SHOP].config["topic.prefix"] == NAME)
+        store(cluster, NAME)
+        pin.result(10)
+
+
+def test_a_connector_that_rests_runs_only_while_the_log_is_pinned(run: Run, cluster: Cluster) -> None:
+    cluster.connectors[SHOP] = Connector({}, state="STOPPED")
+    with pinning(run, cluster) as pin:
+        until(lambda: cluster.connectors[SHOP].state == "RUNNING")
+        store(cluster, NAME)
+        pin.result(10)
+    assert cluster.connectors[SHOP].state == "STOPPED"
+
+
+def test_a_failure_of_the_old_configuration_does_not_count(
+    run: Run, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.connectors[SHOP] = Connector({}, task="FAILED", trace=TRACE)
+    with pinning(run, cluster) as pin:
+        looked(cluster)
+        store(cluster, NAME)
+        pin.result(10)
+    del cluster.offsets[SHOP]
+    monkeypatch.setattr(connector, "_RESTART_SECONDS", 0.0)
+    with pinning(run, cluster) as pin:
+        looked(cluster)
+        cluster.connectors[SHOP].task, cluster.connectors[SHOP].trace = "FAILED", TRACE
+        with pytest.raises(StreamBroken, match=r'shop: task 0 has failed: .* slot "rs_shop" does not exist'):
+            pin.result(10)
+
+
+def test_a_position_that_is_never_stored_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connector, "_PIN_SECONDS", 0.1)
+    with pytest.raises(StreamBroken, match="has stored no position of connector retail_sync_shop"):
+        connector.pinned(run, EPOCH)
+
+
+def test_a_table_joins_while_the_connector_has_ended(
+    run: Run, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector.join(run, EPOCH)
+    assert cluster.connectors == {}, "the first configuration has all tables"
+    connector.ensure(run, EPOCH, ["shop.orders"])
+    connector.join(run, EPOCH)
+    assert cluster.requests[-1].startswith("GET"), "nothing has to be changed"
+    monkeypatch.setattr(Tables, "names", ("shop.carts", "shop.orders"))
+    cluster.requests.clear()
+    connector.join(run, EPOCH)
+    changes = [request for request in cluster.requests if not request.startswith("GET")]
+    assert changes == [f"PUT /connectors/{SHOP}/{what}" for what in ("stop", "config", "resume")]
+    assert cluster.connectors[SHOP].config["table.include.list"] == r"shop\.carts,shop\.orders"

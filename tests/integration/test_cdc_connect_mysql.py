@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,9 @@ from tests.integration.connect_worker import Worker
 pytestmark = mysql.needs_mysql
 
 ROWS = 1000
+CONNECTOR = "retail_sync_shop"
+#: Where the log is, as soon as it is quiet.
+OFTEN = {"connect.keep.alive.interval.ms": 1000, "heartbeat.interval.ms": 500}
 SHAPES = {"customers": "id, name, note, at", "orders": "shop, number, total, state"}
 
 
@@ -55,6 +59,10 @@ class Shop:
         while source.place_of(self.worker.offset(prefix) or {"file": "none.0", "pos": 0}) < end:
             assert time.monotonic() < until
             time.sleep(0.1)
+
+    def prefix(self) -> str:
+        """Return what the connector's topics begin with at present."""
+        return self.server.cluster.connectors[CONNECTOR].config["topic.prefix"]
 
     def consume(self) -> int:
         return sum(follow(self.run, Task(consumer=number))["events"] for number in range(2))
@@ -93,8 +101,8 @@ def shop(cdc_stage: CdcStage, tmp_path: Path) -> Iterator[Shop]:
     stage = replace(cdc_stage, source_connection=mysql.connection())
     with mysql.fresh_shop(ROWS) as database, connect_at(stage) as (server, parts, brokers):
         fields = {"kind": Kind.MYSQL, "tables": [f"{database}.*"], "target_schema": "shop_copy", "chunk_rows": 500}
-        of = replication("shop", **fields, mode="kafka_connect", kafka={"consumers": 2})
-        worker = Worker(server.cluster, "retail_sync_shop", brokers, tmp_path)
+        of = replication("shop", **fields, mode="kafka_connect", kafka={"consumers": 2, "connector": OFTEN})
+        worker = Worker(server.cluster, CONNECTOR, brokers, tmp_path)
         yield Shop(stage, server, worker, database, replace(run_of(stage, "test", of), kafka=parts))
         worker.close()
 
@@ -110,9 +118,16 @@ def test_a_source_without_slots_is_followed_by_topics(shop: Shop) -> None:
     assert connector.failures(shop.run) == []
 
     mysql.run(shop.database, "UPDATE orders SET number = 18446744073709551615 WHERE shop = 1 AND number = 1")
-    with mysql.writing(shop.database, ROWS, pause=0.003) as writers:
-        replicate.copy(shop.run, resync=True)
+    with mysql.writing(shop.database, ROWS, pause=0.003), ThreadPoolExecutor(1) as pool:
+        before = shop.prefix()
+        copy = pool.submit(replicate.copy, shop.run, resync=True)
+        while shop.prefix() == before:
+            time.sleep(0.05)
         shop.consume()
+        copy.result()
+    given = f"PUT /connectors/{CONNECTOR}/config"
+    assert shop.server.cluster.requests.count(given) >= 4, "it was given back and again beside the copy"
+    assert shop.prefix() != before
     shop.written()
     shop.consume()
     assert shop.differences() == {}

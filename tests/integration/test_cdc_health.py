@@ -11,12 +11,13 @@ import pytest
 from include.cdc import incidents, names, state
 from include.cdc.health import Cause, Facts, Verdict, check, health, judge
 from include.cdc.incidents import Incident, Severity
+from include.cdc.prerequisites.kafka import KafkaParts
 from include.cdc.run import CdcRun
 from include.cdc.sources.base import LogFacts, Slot
-from include.cdc.sources.postgres import PostgresCdcSource
 from include.cdc.state import ReplicationRow, State, Status
 from include.settings import Settings
 from tests.integration.cdc import CdcStage, replication
+from tests.integration.connect_server import LOGIN, PASSWORD, Connector, ConnectServer
 
 NOW = datetime(2026, 2, 3, 12, tzinfo=UTC)
 EPOCH = "20260203000000"
@@ -165,14 +166,27 @@ def test_a_warehouse_that_does_not_answer_is_a_cause(run: CdcRun) -> None:
     assert [reason.kind for reason in found.reasons] == [Cause.WAREHOUSE]
     with run.in_warehouse() as session:
         session.close()
-        found = health(run.replication, None, session)
+        found = health(run, session)
     assert (found.status, [reason.kind for reason in found.reasons]) == (Verdict.UNHEALTHY, [Cause.WAREHOUSE])
 
 
-def test_a_replication_that_was_never_started_is_new(cdc_stage: CdcStage) -> None:
-    with cdc_stage.connect_warehouse() as session:
-        found = health(replication("other"), PostgresCdcSource(cdc_stage.source_connection), session)
+def test_a_replication_that_was_never_started_is_new(run: CdcRun) -> None:
+    found = check(replace(run, replication=replication("other", mode="kafka_connect")))
     assert (found.status, found.reasons) == (Verdict.NEW, [])
+
+
+def test_a_connector_that_does_not_run_is_a_cause_once_there_is_a_copy(run: CdcRun) -> None:
+    server = ConnectServer()
+    connect = {"conn_type": "http", "host": server.url, "login": LOGIN, "password": PASSWORD, "extra": {}}
+    in_kafka = replace(run, replication=replication(mode="kafka_connect"), kafka=KafkaParts({}, connect, {}))
+    (reason,) = check(in_kafka).reasons
+    assert (reason.kind, reason.text) == (Cause.CONNECTOR, "Kafka Connect has no connector retail_sync_shop")
+    server.cluster.connectors["retail_sync_shop"] = Connector({})
+    assert check(in_kafka).reasons == []
+    server.stop()
+    with run.in_warehouse() as session:
+        state.write(session, "shop", state=State.COPYING, epoch=None, next_epoch=EPOCH)
+    assert check(in_kafka).reasons == []
 
 
 def test_dead_letters_and_incidents_of_others_count(run: CdcRun, stage: CdcStage) -> None:

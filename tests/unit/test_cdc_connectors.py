@@ -194,6 +194,16 @@ def test_each_epoch_has_its_own_topics_history_and_server_id() -> None:
     assert 0 < server_id("shop", EPOCH) < 2**32
 
 
+def test_where_a_log_without_slots_is_becomes_known_soon() -> None:
+    assert (configured()["heartbeat.interval.ms"], configured(Kind.MYSQL)["heartbeat.interval.ms"]) == ("60000", "5000")
+    assert configured(Kind.MYSQL)["connect.keep.alive.interval.ms"] == "20000"
+
+
+def test_the_keys_of_a_changed_key_are_numbers_where_keys_are() -> None:
+    settings = configured(Kind.MYSQL)
+    assert settings["header.converter.decimal.format"] == settings["key.converter.decimal.format"] == "NUMERIC"
+
+
 def test_columns_of_other_tables_are_not_named() -> None:
     assert "column.exclude.list" not in configured(without={"public.other": ["a"]})
 

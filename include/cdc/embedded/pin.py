@@ -20,7 +20,7 @@ from include.cdc.embedded.settings import DEFINITIONS, engine_settings
 from include.cdc.follow import Task, Told
 from include.cdc.run import CdcRun
 from include.cdc.sources.base import Pin
-from include.cdc.sources.logged import LoggedCdcSource
+from include.cdc.sources.logged import LoggedCdcSource, is_of_log
 from include.errors import StreamBroken
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class _Pinning:
         """Take the first position after the definitions were read; the events come again from there."""
         for index in range(len(events)):
             offset = offset_of(index)
-            if self.engine and not offset.get("snapshot"):
+            if self.engine and is_of_log(offset):
                 self.offset = offset
                 self.engine.stop()
                 break

@@ -14,7 +14,7 @@ from include.cdc.kafka.connectors import config
 from include.cdc.prerequisites.kafka import KafkaParts, parts
 from include.cdc.run import CdcRun
 from include.cdc.sources.base import Pin
-from include.cdc.sources.logged import LoggedCdcSource
+from include.cdc.sources.logged import LoggedCdcSource, is_of_log
 from include.errors import RetailSyncError, StreamBroken
 
 #: Seconds in which a position has to be stored, and between two looks.
@@ -145,7 +145,7 @@ def _stored(connect: Connect, run: CdcRun, wanted: Mapping[str, str]) -> Mapping
     sent_at = began
     while True:
         for stored in connect.offsets(name):
-            if stored.partition.get("server") == wanted["topic.prefix"] and _is_of_log(stored.offset):
+            if stored.partition.get("server") == wanted["topic.prefix"] and is_of_log(stored.offset):
                 return stored.offset
         now = time.monotonic()
         if connect.ensure(name, wanted):
@@ -159,11 +159,6 @@ def _stored(connect: Connect, run: CdcRun, wanted: Mapping[str, str]) -> Mapping
                 f"{_PIN_SECONDS:.0f} s; is it 3.5 or later, and offset.flush.interval.ms of its workers shorter?"
             )
         time.sleep(_LOOK_SECONDS)
-
-
-def _is_of_log(offset: Mapping[str, Any]) -> bool:
-    """Whether a position is after the definitions were read."""
-    return not offset.get("snapshot") and offset.get("snapshot_completed") is not False
 
 
 @contextmanager

@@ -17,6 +17,7 @@ _SECRET = re.compile(r"(password|secret|jaas\.config|credentials|token|api\.key)
 
 #: Settings of a template that a replication may give itself.
 _FREE = {
+    "connect.keep.alive.interval.ms",
     "database.hostname",
     "database.port",
     "database.sslmode",

@@ -29,6 +29,11 @@ Offset = Mapping[str, Any]
 Place = tuple[Any, ...]
 
 
+def is_of_log(offset: Offset) -> bool:
+    """Whether a position is one of the log: it is not before all definitions were read."""
+    return not offset.get("snapshot") and offset.get("snapshot_completed") is not False
+
+
 @dataclass(frozen=True)
 class LoggedCdcSource(CdcSource):
     """A database that is followed by places in its log."""
