@@ -65,10 +65,40 @@ etl_progress = sa.Table(
     sa.Column("rows_updated", sa.BigInteger),
     sa.Column("rows_deleted", sa.BigInteger),
     sa.Column("rows_unchanged", sa.BigInteger),
+    sa.Column("step", sa.Unicode(16)),
     sa.UniqueConstraint("run_id", "table_name", "window_name", "phase", name="uq_etl_progress_window"),
     sa.Index("ix_etl_progress_table", "table_name", "window_name", "status"),
+    sa.Index("ix_etl_progress_days", "table_name", "from_date"),
+    sa.Index("ix_etl_progress_finished", "finished_at"),
 )
-"""A row a run, table, window and phase."""
+"""A row a run, table, window and phase; ``step`` is the last one that it has begun."""
+
+replica_days = sa.Table(
+    "replica_days",
+    metadata,
+    sa.Column("table_name", sa.Unicode(128), primary_key=True),
+    sa.Column("day", day_type(), primary_key=True),
+    sa.Column("rows_source", sa.BigInteger, nullable=False),
+    sa.Column("rows_warehouse", sa.BigInteger, nullable=False),
+    sa.Column("equal", sa.Boolean, nullable=False),
+    sa.Column("run_id", sa.Unicode(250), nullable=False),
+    sa.Column("compared_at", moment(), nullable=False),
+)
+"""A row a table and day: what the two sides had when they were compared last. The undated rows have none."""
+
+replica_fixes = sa.Table(
+    "replica_fixes",
+    metadata,
+    sa.Column("run_id", sa.Unicode(250), primary_key=True),
+    sa.Column("table_name", sa.Unicode(128), primary_key=True),
+    sa.Column("day", day_type(), primary_key=True),
+    sa.Column("rows_inserted", sa.BigInteger, nullable=False),
+    sa.Column("rows_updated", sa.BigInteger, nullable=False),
+    sa.Column("rows_deleted", sa.BigInteger, nullable=False),
+    sa.Column("fixed_at", moment(), nullable=False),
+    sa.Index("ix_replica_fixes_day", "table_name", "day"),
+)
+"""A row a run, table and day on which a fix check found rows to repair; a row that moved is deleted and inserted."""
 
 replica_run_history = sa.Table(
     "replica_run_history",

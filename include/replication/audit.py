@@ -19,6 +19,7 @@ from include.engines.base import DaySum, Level, Snapshot
 from include.errors import RetailSyncError
 from include.replication.audit_record import MOST_KEYS, Finding, keep
 from include.replication.audit_request import AuditRequest
+from include.replication.day_record import keep_days
 from include.replication.differences import differences
 from include.replication.drift import current_table
 from include.replication.reconcile import reconcile
@@ -96,6 +97,7 @@ class _Look:
             log.info("%s %s: %s days differ by count", self.table.name, self.span.name, len(counts.days))
             sums = compare_snapshot(snapshot, self.run.warehouse, Level.CHECKSUM)
             log.info("%s %s: %s days differ by checksum", self.table.name, self.span.name, len(sums.days))
+            keep_days(self.run.warehouse.metadata(), self.run.id, self.table, self.span, sums.source, sums.copy)
             by_count = set(counts.days).intersection(sums.days)
             whole = Finding(
                 self.table.name,
@@ -165,6 +167,8 @@ def _left(run: Run, table: Table, window: Window, repaired: Sequence[Span]) -> l
     """Return those of the repaired days that differ still, or again."""
     touched = [span for span in spans(window) if any(_holds(span, day) for day in repaired)]
     after = [compare(run.source, run.warehouse, table, span, Level.CHECKSUM) for span in touched]
+    for span, comparison in zip(touched, after, strict=True):
+        keep_days(run.warehouse.metadata(), run.id, table, span, comparison.source, comparison.copy)
     differing = {_span(day) for comparison in after for day in comparison.days}
     return [day for day in repaired if day in differing]
 

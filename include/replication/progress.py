@@ -7,6 +7,7 @@ makes the rows visible, so the record can be trusted about what readers see.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,8 +16,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from include.catalog import Table
+from include.errors import RetailSyncError
 from include.metadata import etl_progress, now
 from include.windows import WHOLE, Span, Window, month_keys
+
+log = logging.getLogger(__name__)
 
 
 class Phase(StrEnum):
@@ -86,6 +90,16 @@ class ProgressRow:
         """Close the row."""
         with self.engine.connect() as connection:
             connection.execute(self.update({**values, "status": status, "finished_at": now()}))
+
+    def note(self, values: Mapping[str, Any]) -> None:
+        """Set columns that only tell how far the window is: the work goes on where that cannot be."""
+        try:
+            with self.engine.connect() as connection:
+                connection.execute(self.update(values))
+        except (RetailSyncError, sa.exc.SQLAlchemyError) as error:
+            log.warning(
+                "%s %s: how far it is was not recorded: %s", self.table.name, self.span.name, type(error).__name__
+            )
 
     def was_published(self) -> bool:
         """Whether any run has ever published this window."""

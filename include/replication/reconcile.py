@@ -15,9 +15,10 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.catalog import Table
-from include.engines.base import Changed, Level, Snapshot, Staging, needs_portable_sums
+from include.engines.base import Changed, Digest, Level, Snapshot, Staging, needs_portable_sums
 from include.errors import CountMismatch, SourceChanged
 from include.metadata import now
+from include.replication.day_record import DayFix, fix_statements, keep_days
 from include.replication.differences import differences, no_keys, without
 from include.replication.observe import Observer, Step
 from include.replication.progress import Phase, Status
@@ -83,27 +84,33 @@ class _Check:
         report.count(Changed(0, 0, 0))
         if before.equal:
             report.unchanged = not report.rows_read
+            self._keep_days(before.source, before.copy)
             self._finish(before.source.total)
             return
         with timed(report, "seconds_loading"):
-            wanted, extra = self._find(before.days)
+            wanted, extra, fixes = self._find(before.days)
         report.rows_unchanged = before.source.rows - wanted.num_rows
-        Repair(work, self.snapshot).run(wanted, extra)
+        Repair(work, self.snapshot).run(wanted, extra, fix_statements(work.run.id, work.table, fixes))
         work.observer.step(Step.VERIFYING)
         portable = needs_portable_sums(self.snapshot, warehouse)
         with timed(report, "seconds_verifying"):
             after = warehouse.digest(work.table, self.snapshot.span, self.level, portable=portable)
+        self._keep_days(before.source, after)
         if days := before.source.differing(after):
             named = ", ".join(str(day or "undated") for day in days[:5])
             raise SourceChanged(f"{work.table.name}: source and warehouse differ on {named} after the repair")
         self._finish(before.source.total)
 
-    def _find(self, days: Sequence[date | None]) -> tuple[pa.Table, pa.Table]:
-        """Return the keys to fetch, and the others of rows that are on a day in the copy only."""
+    def _keep_days(self, source: Digest, copy: Digest) -> None:
+        run = self.work.run
+        keep_days(run.warehouse.metadata(), run.id, self.work.table, self.snapshot.span, source, copy)
+
+    def _find(self, days: Sequence[date | None]) -> tuple[pa.Table, pa.Table, list[DayFix]]:
+        """Return the keys to fetch, the others of rows that are on a day in the copy only, and the counts of days."""
         import pyarrow as pa
 
         table = self.work.table
-        wanted, extra = [no_keys(table)], [no_keys(table)]
+        wanted, extra, fixes = [no_keys(table)], [no_keys(table)], []
         for day in days:
             assert day is not None, "a window has no undated rows"
             found = differences(
@@ -112,12 +119,13 @@ class _Check:
             self.work.report.bytes_read += found.bytes_read
             wanted.append(found.wanted)
             extra.append(found.extra)
+            fixes.append(DayFix(day, found.missing.num_rows, found.different.num_rows, found.extra.num_rows))
             log.info(
                 "%s %s: %s rows are missing, %s differ, %s are not there at the source",
                 *(table.name, day, found.missing.num_rows, found.different.num_rows, found.extra.num_rows),
             )
         # a row that moved from one of the days to another is extra on the first and missing on the second
-        return pa.concat_tables(wanted), without(table, pa.concat_tables(extra), iter(wanted))
+        return pa.concat_tables(wanted), without(table, pa.concat_tables(extra), iter(wanted)), fixes
 
     def _finish(self, total: str) -> None:
         report = self.work.report

@@ -17,6 +17,7 @@ from include.engines.base import Digest, Level, Published, Snapshot, Staging, ne
 from include.engines.transfer import transfer
 from include.errors import CountMismatch, EmptySource, SourceChanged
 from include.metadata import now
+from include.replication.day_record import keep_days
 from include.replication.observe import Observer, Step
 from include.replication.progress import Phase, Status
 from include.replication.run import Report, Run, Work, timed, work_on
@@ -103,6 +104,7 @@ class _Replication:
         portable = needs_portable_sums(snapshot, self.run.warehouse)
         if self.file and not self.file.holds(snapshot.digest(self.run.verify.level, portable=portable)):
             return False
+        self._keep_days(found.source, found.copy)
         self.report.rows_source = self.report.rows_published = found.source.rows
         log.info("%s %s: equal, %s rows", self.table.name, self.span.name, f"{found.source.rows:,}")
         return True
@@ -185,8 +187,12 @@ class _Replication:
         self.observer.step(Step.VERIFYING)
         with timed(self.report, "seconds_verifying"):
             copy = self.run.warehouse.digest(self.table, self.span, self.run.verify.level, portable=portable)
+        self._keep_days(digest, copy)
         if days := digest.differing(copy):
             named = ", ".join(str(day or "undated") for day in days[:5])
             raise SourceChanged(f"{self.table.name} {self.span.name}: source and warehouse differ on {named}")
         if self.run.verify is Verify.CHECKSUM:
             self.report.checksum = digest.total
+
+    def _keep_days(self, source: Digest, copy: Digest) -> None:
+        keep_days(self.run.warehouse.metadata(), self.run.id, self.table, self.span, source, copy)

@@ -17,6 +17,7 @@ from include.replication.claims import claim
 from include.replication.drift import current_table
 from include.replication.observe import Observer, Step
 from include.replication.progress import Phase, ProgressRow, Status
+from include.replication.recorder import Recorder
 from include.replication.verify import Verify
 from include.settings import Settings
 from include.windows import Span
@@ -136,7 +137,8 @@ def work_on(run: Run, table: Table, span: Span, phase: Phase, observer: Observer
         progress.start(attempt)
         try:
             current = current_table(run.source, run.warehouse, table)
-            yield Work(run, current, span, observer, progress, lock, report)
+            recorder = Recorder(observer, progress, run.settings.progress_every)
+            yield Work(run, current, span, recorder, progress, lock, report)
         except Exception as error:
             progress.finish(Status.FAILED, {**report.as_record(), "error": _message(error)})
             raise
