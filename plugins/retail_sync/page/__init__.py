@@ -1,0 +1,1 @@
+"""The page ``Replication`` in Airflow's menu: a small web application that the API server mounts."""
