@@ -27,7 +27,8 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
 
 from include.cdc.request import ALL, DEFAULTS, Action
 from include.settings import Settings
-from retail_sync.dag_parts import default_args
+from retail_sync.dag_parts import default_args, told
+from retail_sync.notify.health import HealthNotifier
 from retail_sync.operators.cdc import (
     ApplyChangesOperator,
     CopyTableOperator,
@@ -75,5 +76,5 @@ with DAG(
         retries=1,
         map_index_template="{{ task.replication }}{% if task.consumer %} · {{ task.consumer }}{% endif %}",
     ).expand_kwargs(swap.output)
-    health = HealthOperator(task_id="health", trigger_rule=TriggerRule.ALL_DONE)
+    health = HealthOperator(task_id="health", trigger_rule=TriggerRule.ALL_DONE, **told(settings, HealthNotifier))
     chain(plan, copy, swap, apply, health)

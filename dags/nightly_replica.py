@@ -11,10 +11,13 @@ Daily at 02:00 in the business timezone, for the tables of the group `nightly`:
 
 By hand with `date`, or `start` and `end` (both included). `check_fixes_only` loads nothing and checks the
 named days themselves. An error in one table stops no other; the last task, `verdict`, fails the run
-and names it.
+and names it. Who gets messages is told of a scheduled run that is not done by 05:00, or by the time that
+`RETAIL_SYNC_NIGHTLY_DEADLINE` says.
 """
 
 from __future__ import annotations
+
+from datetime import time
 
 import pendulum
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TriggerRule, chain
@@ -24,7 +27,7 @@ from include.replication.nightly import DEFAULTS, MOST_FIX_DAYS
 from include.replication.progress import Phase
 from include.settings import Settings
 from retail_sync.assets import NIGHTLY
-from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param
+from retail_sync.dag_parts import day_param, default_args, done_by, flag_param, tables_param, told
 from retail_sync.operators.nightly import NightlyPhaseOperator, PlanNightlyOperator, RecordNightlyOperator
 from retail_sync.operators.verdict import VerdictOperator
 
@@ -37,6 +40,7 @@ with DAG(
     description="Loads yesterday, repairs the day before, and sweeps what changed late",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("0 2 * * *", timezone=settings.business_timezone),
+    deadline=done_by(settings, settings.nightly_deadline, begins=time(2)),
     start_date=pendulum.datetime(2018, 1, 1, tz=settings.business_timezone),
     catchup=False,
     max_active_runs=1,
@@ -67,5 +71,5 @@ with DAG(
         for phase in Phase
     ]
     record = RecordNightlyOperator(task_id="record", outlets=[NIGHTLY], trigger_rule=TriggerRule.ALL_DONE)
-    verdict = VerdictOperator(task_id="verdict", run_type=None, trigger_rule=TriggerRule.ALL_DONE)
+    verdict = VerdictOperator(task_id="verdict", run_type=None, trigger_rule=TriggerRule.ALL_DONE, **told(settings))
     chain(plan, *phases, record, verdict)

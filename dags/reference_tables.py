@@ -21,7 +21,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule, chain
 from include import catalog
 from include.replication.refresh import DEFAULTS
 from include.settings import Settings
-from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param
+from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param, told
 from retail_sync.operators.refresh import PlanRefreshOperator, RefreshTableOperator
 from retail_sync.operators.verdict import VerdictOperator
 
@@ -52,5 +52,7 @@ with DAG(
     tables = RefreshTableOperator.partial(
         task_id="refresh", pool=settings.source_pool, map_index_template="{{ task.table }}"
     ).expand(table=plan.output)
-    verdict = VerdictOperator(task_id="verdict", run_type="reference", trigger_rule=TriggerRule.ALL_DONE)
+    verdict = VerdictOperator(
+        task_id="verdict", run_type="reference", trigger_rule=TriggerRule.ALL_DONE, **told(settings)
+    )
     chain(plan, tables, verdict)

@@ -21,7 +21,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule, chain
 from include import catalog
 from include.replication.audit_request import DEFAULTS
 from include.settings import Settings
-from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param
+from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param, told
 from retail_sync.operators.audit import AuditTableOperator, PlanAuditOperator, ReportAuditOperator
 
 settings = Settings()
@@ -48,5 +48,5 @@ with DAG(
     audited = AuditTableOperator.partial(
         task_id="audit", pool=settings.source_pool, map_index_template="{{ task.table }}"
     ).expand(table=plan.output)
-    report = ReportAuditOperator(task_id="report", trigger_rule=TriggerRule.ALL_DONE)
+    report = ReportAuditOperator(task_id="report", trigger_rule=TriggerRule.ALL_DONE, **told(settings))
     chain(plan, audited, report)

@@ -22,7 +22,7 @@ from include.replication.request import DEFAULTS, OnFailure
 from include.replication.verify import Verify
 from include.settings import Settings
 from retail_sync.assets import replica_asset
-from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param
+from retail_sync.dag_parts import day_param, default_args, flag_param, tables_param, told
 from retail_sync.operators.plan import PlanRunOperator
 from retail_sync.operators.replicate_window import ReplicateWindowOperator
 from retail_sync.operators.table import CloseTableOperator, OpenTableOperator
@@ -72,5 +72,5 @@ with DAG(
             )
             chain(opened, months, closed)
         groups.append(group)
-    verdict = VerdictOperator(task_id="verdict", trigger_rule=TriggerRule.ALL_DONE)
+    verdict = VerdictOperator(task_id="verdict", trigger_rule=TriggerRule.ALL_DONE, **told(settings))
     chain(plan, *groups, verdict)

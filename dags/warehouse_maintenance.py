@@ -22,7 +22,7 @@ from include import catalog
 from include.maintenance.request import Step, maintained
 from include.settings import Settings
 from retail_sync.assets import NIGHTLY
-from retail_sync.dag_parts import day_param, default_args, tables_param
+from retail_sync.dag_parts import day_param, default_args, tables_param, told
 from retail_sync.operators.maintain import MaintainOperator, PlanMaintenanceOperator
 
 settings = Settings()
@@ -47,6 +47,10 @@ with DAG(
     upkeep = MaintainOperator(task_id="upkeep", step=Step.UPKEEP)
     dimensions = MaintainOperator(task_id="dimensions", step=Step.DIMENSIONS, trigger_rule=TriggerRule.ALL_DONE)
     quality = MaintainOperator(
-        task_id="quality", step=Step.QUALITY, after=["upkeep", "dimensions"], trigger_rule=TriggerRule.ALL_DONE
+        task_id="quality",
+        step=Step.QUALITY,
+        after=["upkeep", "dimensions"],
+        trigger_rule=TriggerRule.ALL_DONE,
+        **told(settings),
     )
     chain(plan, upkeep, dimensions, quality)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo
@@ -42,10 +42,19 @@ class Settings(BaseSettings):
     """How long to wait for another run that works on the same store."""
 
     notify: str = ""
-    """Who gets a message of each orders sync that changed or failed: mail addresses, with commas between them."""
+    """Who is told of runs by mail: addresses, with commas between them."""
+
+    notify_webhook: str = ""
+    """The connection of a chat's webhook that is told of runs."""
 
     smtp_connection: str = "smtp_default"
     """The connection by which messages are sent."""
+
+    nightly_deadline: time = time(5)
+    """When the nightly run has to be done, in the business timezone; later than that, those who are told hear of it."""
+
+    digest_time: time = time(7)
+    """When the digest of the last day is sent, in the business timezone."""
 
     source_pool: str = "pos_source"
     """The Airflow pool that caps how many windows are read at once."""

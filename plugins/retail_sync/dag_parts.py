@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
-from airflow.sdk import BaseOperator, Param, TriggerRule
+from airflow.sdk import BaseNotifier, BaseOperator, Param, TriggerRule
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from include.settings import Settings
-from retail_sync.notify import OrdersSyncNotifier
+from retail_sync.notify import RunNotifier
+from retail_sync.notify.late import tell_late
+from retail_sync.notify.send import is_wanted
 from retail_sync.operators.orders import CloseSyncOperator
 
 
@@ -50,10 +54,40 @@ def text_param(description: str) -> Param:
     return Param(None, type=["null", "string"], description=description)
 
 
+def told(settings: Settings, notifier: type[BaseNotifier] = RunNotifier) -> dict[str, Any]:
+    """Return the callbacks of a run's last task, by which those who want it hear of the run."""
+    if not is_wanted(settings):
+        return {}
+    callback = notifier()
+    return {"on_success_callback": callback, "on_failure_callback": callback}
+
+
+def done_by(settings: Settings, due: time, begins: time) -> DeadlineAlert | None:
+    """
+    Return the alert of a nightly run that is not done by a time; None where nobody would hear of it.
+
+    Its interval is a day, so it begins a day after its logical date. The scheduler watches, and an executor
+    sends the message: no triggerer is needed.
+
+    :param due: the first such time after the run begins, by the clock of the DAG's timezone.
+    :param begins: when it begins.
+    """
+    if not is_wanted(settings):
+        return None
+    late = _since_midnight(due) - _since_midnight(begins)
+    after = late if late > timedelta() else late + timedelta(days=1)
+    return DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_LOGICAL_DATE,
+        interval=timedelta(days=1) + after,
+        callback=SyncCallback(tell_late),
+        name=f"done by {due:%H:%M}",
+    )
+
+
+def _since_midnight(moment: time) -> timedelta:
+    return timedelta(hours=moment.hour, minutes=moment.minute, seconds=moment.second)
+
+
 def close_orders_sync(settings: Settings) -> BaseOperator:
-    """Return the last task of an orders sync, which tells those who want to hear of it."""
-    callbacks: dict[str, Any] = {}
-    if recipients := settings.recipients:
-        notifier = OrdersSyncNotifier(to=recipients, smtp_conn_id=settings.smtp_connection)
-        callbacks = {"on_success_callback": notifier, "on_failure_callback": notifier}
-    return CloseSyncOperator(task_id="close", trigger_rule=TriggerRule.ALL_DONE, **callbacks)
+    """Return the last task of an orders sync."""
+    return CloseSyncOperator(task_id="close", trigger_rule=TriggerRule.ALL_DONE, **told(settings))

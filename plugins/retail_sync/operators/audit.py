@@ -13,6 +13,7 @@ from include.replication.audit_request import DEFAULTS, read_audit
 from include.replication.nightly import day_before
 from include.settings import Settings
 from include.windows import Window
+from retail_sync import metrics
 from retail_sync.operators.base import REQUEST_KEY, RunOperator, permanent_errors_fail
 from retail_sync.operators.table import failed_tasks
 
@@ -67,7 +68,7 @@ class AuditTableOperator(RunOperator):
         request = self.request(context)
         if request is None:
             raise AirflowSkipException("the run was refused, see the task `plan`")
-        with permanent_errors_fail():
+        with permanent_errors_fail(), metrics.counting_failures(table=self.table, phase="audit"):
             run = self.open_run(context, request)
             findings = audit_table(
                 run,
@@ -78,6 +79,7 @@ class AuditTableOperator(RunOperator):
                 attempt=context["ti"].try_number,
             )
         days = [found for found in findings if found.is_differing_day]
+        metrics.of_audit(self.table, sum(not found.repaired for found in days))
         return {
             "findings": len(findings),
             "days_differing": len(days),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +12,24 @@ from airflow.sdk.exceptions import AirflowFailException
 from include import catalog
 from include.errors import PermanentError
 from include.settings import Settings
+from retail_sync import metrics
 from retail_sync.hooks.engine import EngineHook
+from retail_sync.lineage import lineage_of
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from include.replication.run import Run
+    from include.replication.run import Report, Run
 
 #: The task whose result says what the run is asked to do.
 PLAN_TASK_ID = "plan"
 #: Where a plan puts the request whose own result is the list of tables to map over: Airflow maps results only.
 REQUEST_KEY = "request"
+#: Where a task leaves what a message about the run says: run_id, status, text, changed.
+MESSAGE_KEY = "message"
+#: Where the health of replications is left, also if the task fails: status and reasons by name.
+HEALTH_KEY = "health"
 
 
 @contextmanager
@@ -84,3 +91,32 @@ class RunOperator(BaseOperator):
         instance = context["ti"]
         place = f"[{instance.map_index}]" if (instance.map_index or -1) >= 0 else ""
         return f"{instance.dag_id} {instance.task_id}{place} try {instance.try_number}"
+
+
+class TableOperator(RunOperator):
+    """
+    An operator that moves rows of a table; what it has moved goes to metrics and lineage.
+
+    :param table: the table's name in the catalog. (templated)
+    """
+
+    template_fields: Sequence[str] = ("table",)
+
+    def __init__(self, *, table: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = table
+        self.reports: list[Report] = []
+
+    def done(self, report: Report, phase: str) -> dict[str, Any]:
+        """Take note of a window that is done; returns its report as plain values."""
+        self.reports.append(report)
+        metrics.of_report(report, phase)
+        return report.as_dict()
+
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
+        """Return the table at the source and in the warehouse."""
+        return lineage_of(catalog.load()[self.table], [], self.settings or Settings())
+
+    def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage[Any, Any]:  # noqa: ARG002
+        """Return the same, with the rows and bytes of the windows that were done."""
+        return lineage_of(catalog.load()[self.table], self.reports, self.settings or Settings())

@@ -17,8 +17,9 @@ from include.cdc.models import Mode, Replication
 from include.cdc.request import ALL, DEFAULTS, Action, ActionRequest, read_action
 from include.errors import LockHeld, NotConfigured, PermanentError, RetailSyncError
 from include.settings import Settings
+from retail_sync import metrics
 from retail_sync.hooks.engine import EngineHook
-from retail_sync.operators.base import permanent_errors_fail
+from retail_sync.operators.base import HEALTH_KEY, permanent_errors_fail
 from retail_sync.operators.table import failed_tasks
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ class CopyTableOperator(CdcOperator):
 
         with permanent_errors_fail():
             copied = copy_table(self.cdc_run(context, self.replication), self.table)
+        metrics.of_copy(self.replication, copied.table, copied.rows, copied.seconds)
         return {"table": copied.table, "rows": copied.rows, "seconds": copied.seconds}
 
 
@@ -235,6 +237,7 @@ class ApplyChangesOperator(CdcOperator):
                 raise AirflowSkipException(str(error)) from error
         if reason := figures.get("waiting"):
             raise AirflowSkipException(f"replication {self.replication}: {reason}")
+        metrics.of_apply(self.replication, figures)
         self.log.info("replication %s: %s", self.replication, figures)
         different = [table["table"] for table in figures.get("compared") or [] if not table["equal"]]
         if different:
@@ -255,6 +258,7 @@ class HealthOperator(CdcOperator):
 
         failed = failed_tasks(context)
         statuses: dict[str, dict[str, Any]] = {}
+        broken: dict[str, dict[str, Any]] = {}
         texts: list[str] = []
         with permanent_errors_fail():
             names = self.request(context).replications
@@ -264,12 +268,15 @@ class HealthOperator(CdcOperator):
             except RetailSyncError as error:
                 self.log.error("replication %s: %s", name, error)  # noqa: TRY400 (it says all)
                 texts.append(f"{name}: {error}")
+                broken[name] = {"status": "unhealthy", "reasons": [str(error)]}
                 continue
             statuses[name] = _summary(health)
+            metrics.of_health(health)
             self.log.info("replication %s is %s: %s", name, health.status, statuses[name])
             for reason in health.reasons:
                 self.log.warning("replication %s is %s: %s", name, reason.severity, reason.text)
             texts += [f"{name}: {reason.text}" for reason in health.reasons if reason.severity == "unhealthy"]
+        context["ti"].xcom_push(key=HEALTH_KEY, value={**statuses, **broken})
         if failed:
             texts.append(f"failed tasks: {', '.join(failed)}")
         if texts:

@@ -13,7 +13,8 @@ from include.replication.nightly import DEFAULTS, day_before, read_nightly
 from include.replication.progress import Phase
 from include.settings import Settings
 from include.windows import Window, spans
-from retail_sync.operators.base import REQUEST_KEY, RunOperator, permanent_errors_fail
+from retail_sync.metrics import counting_failures
+from retail_sync.operators.base import REQUEST_KEY, RunOperator, TableOperator, permanent_errors_fail
 from retail_sync.operators.table import failed_tasks
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class PlanNightlyOperator(RunOperator):
         return day_before(dag_run.run_after, settings.zone)
 
 
-class NightlyPhaseOperator(RunOperator):
+class NightlyPhaseOperator(TableOperator):
     """
     Do one phase of the run to one table.
 
@@ -78,12 +79,9 @@ class NightlyPhaseOperator(RunOperator):
     :param table: the table's name in the catalog. (templated)
     """
 
-    template_fields = ("table",)
-
-    def __init__(self, *, phase: Phase, table: str, **kwargs: Any) -> None:
+    def __init__(self, *, phase: Phase, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.phase = phase
-        self.table = table
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Return the reports of the table's spans; none for a table that the source does not have."""
@@ -95,11 +93,12 @@ class NightlyPhaseOperator(RunOperator):
         if not self._is_asked_for(request):
             raise AirflowSkipException(f"the run has no {self.phase.value}")
         table = catalog.load()[self.table]
-        with permanent_errors_fail():
+        with permanent_errors_fail(), counting_failures(table=self.table, phase=self.phase):
             run = self.open_run(context, request)
             if not prepare(run, table):
                 return []
-            return [report.as_dict() for report in self._do(run, table, request, context["ti"].try_number)]
+            done = self._do(run, table, request, context["ti"].try_number)
+            return [self.done(report, self.phase) for report in done]
 
     def _is_asked_for(self, request: Mapping[str, Any]) -> bool:
         return self.phase is Phase.FIX or bool(request[self.phase.value])

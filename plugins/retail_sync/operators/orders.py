@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,9 +24,10 @@ from include.orders_sync.request import (
 )
 from include.parameters import refuse_unknown
 from include.settings import Settings
+from retail_sync import metrics
 from retail_sync.hooks.crm import CrmHook
 from retail_sync.hooks.engine import EngineHook
-from retail_sync.operators.base import permanent_errors_fail
+from retail_sync.operators.base import MESSAGE_KEY, permanent_errors_fail
 from retail_sync.operators.table import failed_tasks
 
 if TYPE_CHECKING:
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
     from include.orders_sync.runs import Head
     from include.orders_sync.sync import SyncRun
 
-#: The XCom with what a message about the run says.
-MESSAGE_KEY = "message"
 #: A store waits for its turn behind stores of the same run: that is no error, however long they take.
 _LONGEST_TURN_SECONDS = 6 * 3600.0
 
@@ -131,6 +131,7 @@ class PlanStoresOperator(OrdersOperator):
             planned_at = server_time(session)
             plans = plans_of(session, stores, request, today_of(session, run_id))[pipeline]
             save_plan(session, run_id, pipeline.code, plans, planned_at)
+        metrics.of_plan(pipeline.code, [store.code for store in stores], plans)
         self.log.info("%s: %s windows of %s stores", pipeline.code, sum(map(len, plans.values())), len(plans))
         return mapped_stores(pipeline, plans)
 
@@ -219,11 +220,13 @@ class SyncStoreOperator(OrdersOperator):
             forget_left(session, run.id, code)
             (store,) = named_stores(session, pipeline, [code])
             planned = planned_of(session, run.id, pipeline.code, code)
+        began = time.monotonic()
         try:
-            results = sync_store(run, store, planned)
+            results = sync_store(run, store, planned, metrics.of_orders_window)
         except RetailSyncError as error:
             self._leave(context, run, code, error)
             raise
+        metrics.of_orders_store(pipeline.code, code, time.monotonic() - began)
         if failed := next((result.error for result in results if result.error), None):
             raise failed
         return [result.planned.window.name for result in results]
@@ -289,6 +292,7 @@ class CloseSyncOperator(OrdersOperator):
         error = f"the run could not be planned, see the log of {', '.join(unplanned)}" if unplanned else None
         with permanent_errors_fail(), self.session(context) as session:
             summary = close_run(session, self.control(context), run_id, error)
+        metrics.of_orders_run(summary)
         self.log.info("%s: %s", summary.status, summary.text)
         message = {"run_id": run_id, "status": summary.status, "text": summary.text, "changed": summary.changed}
         context["ti"].xcom_push(key=MESSAGE_KEY, value=message)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include import catalog
+from include.replication.progress import Phase
 from include.replication.refresh import DEFAULTS, read_refresh, refresh, span_of
 from include.settings import Settings
-from retail_sync.operators.base import REQUEST_KEY, RunOperator, permanent_errors_fail
+from retail_sync.metrics import counting_failures
+from retail_sync.operators.base import REQUEST_KEY, RunOperator, TableOperator, permanent_errors_fail
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -30,18 +32,12 @@ class PlanRefreshOperator(RunOperator):
         return [table.name for table in request.tables]
 
 
-class RefreshTableOperator(RunOperator):
+class RefreshTableOperator(TableOperator):
     """
     Replace a reference table, or some days of it, by the source's rows.
 
     :param table: the table's name in the catalog. (templated)
     """
-
-    template_fields = ("table",)
-
-    def __init__(self, *, table: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.table = table
 
     def execute(self, context: Context) -> dict[str, Any] | None:
         """Return the report, None for a table that the source does not have."""
@@ -52,8 +48,8 @@ class RefreshTableOperator(RunOperator):
             raise AirflowSkipException("the run was refused, see the task `plan`")
         table = catalog.load()[self.table]
         span = span_of(request, table)
-        with permanent_errors_fail():
+        with permanent_errors_fail(), counting_failures(table=self.table, phase=Phase.LOAD):
             run = self.open_run(context, request)
             observer = LogObserver(f"{table.name} {span.name}", run.settings.progress_every)
             report = refresh(run, table, span, observer, context["ti"].try_number)
-        return report.as_dict() if report else None
+        return self.done(report, Phase.LOAD) if report else None

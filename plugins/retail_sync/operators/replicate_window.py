@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from include import catalog
+from include.replication.progress import Phase
 from include.windows import Window
-from retail_sync.operators.base import RunOperator, permanent_errors_fail
+from retail_sync.metrics import counting_failures
+from retail_sync.operators.base import TableOperator, permanent_errors_fail
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ReplicateWindowOperator(RunOperator):
+class ReplicateWindowOperator(TableOperator):
     """
     Replace one window of a warehouse table by the source's rows.
 
@@ -22,9 +24,8 @@ class ReplicateWindowOperator(RunOperator):
 
     template_fields = ("table", "window")
 
-    def __init__(self, *, table: str, window: str, **kwargs: Any) -> None:
+    def __init__(self, *, window: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.table = table
         self.window = window
 
     @property
@@ -40,8 +41,8 @@ class ReplicateWindowOperator(RunOperator):
         request = self.request(context)
         if request is None:
             raise RuntimeError("the run has no plan; clear the task `plan` first")
-        with permanent_errors_fail():
+        with permanent_errors_fail(), counting_failures(table=self.table, phase=Phase.LOAD):
             table, window = catalog.load()[self.table], Window.parse(self.window)
             run = self.open_run(context, request)
             observer = LogObserver(f"{table.name} {window.name}", run.settings.progress_every)
-            return replicate(run, table, window, observer, context["ti"].try_number).as_dict()
+            return self.done(replicate(run, table, window, observer, context["ti"].try_number), Phase.LOAD)

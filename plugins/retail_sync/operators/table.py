@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include import catalog
+from include.replication.progress import Phase
 from include.replication.request import OnFailure
 from include.windows import UNDATED
 from retail_sync.assets import replica_asset
-from retail_sync.operators.base import RunOperator, permanent_errors_fail
+from retail_sync.metrics import counting_failures
+from retail_sync.operators.base import RunOperator, TableOperator, permanent_errors_fail
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,16 +62,12 @@ class OpenTableOperator(RunOperator):
             raise AirflowSkipException(f"on_failure is stop, and these failed: {', '.join(failed)}")
 
 
-class CloseTableOperator(RunOperator):
+class CloseTableOperator(TableOperator):
     """
     Replicate the rows without a date, and tell the table's asset what the run did.
 
     :param table: the table's name in the catalog.
     """
-
-    def __init__(self, *, table: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.table = table
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return row counts: of the run's windows together, and of each."""
@@ -81,10 +79,10 @@ class CloseTableOperator(RunOperator):
         if request is None:
             raise AirflowSkipException("the run was refused, see the task `plan`")
         table = catalog.load()[self.table]
-        with permanent_errors_fail():
+        with permanent_errors_fail(), counting_failures(table=self.table, phase=Phase.LOAD):
             run = self.open_run(context, request)
             observer = LogObserver(f"{table.name} {UNDATED.name}", run.settings.progress_every)
-            replicate(run, table, UNDATED, observer, context["ti"].try_number)
+            self.done(replicate(run, table, UNDATED, observer, context["ti"].try_number), Phase.LOAD)
             windows = rows_of_run(run.warehouse.metadata(), run.id, table.name)
         summary = {
             "run_id": run.id,
