@@ -50,7 +50,9 @@ class Connection:
         :raises NotConfigured: for a connection type that is no database of ours.
         """
         if kind not in _KINDS:
-            raise NotConfigured(f"connection {id!r}: type {kind!r} is not supported, use postgres or mssql")
+            raise NotConfigured(
+                f"connection {id!r}: type {kind!r} is not supported, use postgres or mssql, to follow a database also mysql or oracle"
+            )
         return cls(
             id=id,
             kind=_KINDS[kind],

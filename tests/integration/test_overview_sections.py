@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from include.cdc import incidents, state
 from include.cdc.incidents import Severity
 from include.cdc.state import State
+from include.cli import common
 from include.cli.app import app
 from include.demo.postgres import EmbeddedPostgres
 from include.locks import LockSpace, Name, hold
@@ -234,7 +235,7 @@ def test_the_plan_is_that_of_plan_orders(
     logged(control, "A1", today - timedelta(days=80), today - timedelta(days=1))
     monkeypatch.setenv("AIRFLOW_CONN_CONTROL", server.uri(control.info.dbname))
     monkeypatch.setenv("RETAIL_SYNC_LOCAL_DIR", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(common.console, "width", 200)
     printed = CliRunner().invoke(app, ["plan-orders"])
     assert printed.exit_code == 0, printed.output
     found = orders.plan(control, datetime.now(zone))

@@ -84,7 +84,7 @@ def test_a_slow_database_is_given_up_and_holds_nobody_else(
 ):
     from retail_sync.page import engines
 
-    monkeypatch.setattr(engines, "STATEMENT_SECONDS", 1)
+    monkeypatch.setattr(engines, "STATEMENT_SECONDS", 3)
     monkeypatch.setattr(databases_of_page, "QUEUE_SECONDS", 0.3)
     viewer = browser("viewer")
     with closing(psycopg.connect(server.dsn(databases["warehouse"]))) as session, ThreadPoolExecutor(6) as pool:
@@ -94,7 +94,7 @@ def test_a_slow_database_is_given_up_and_holds_nobody_else(
         began = time.monotonic()
         assert viewer.get(f"{API}/orders").status_code == 200
         assert viewer.get("/api/v2/monitor/health").status_code == 200
-        assert time.monotonic() - began < 0.8
+        assert time.monotonic() - began < 2
         answers = [each.result().json() for each in waiting]
     assert {answer["down"] for answer in answers} == {"warehouse"}
     details = [answer["detail"] for answer in answers]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from include.connections import Connection, embedded_environment, embedded_file, find, parse, secret_of
+from include.engines.factory import metadata_engine, source_of, warehouse_of
 from include.engines.postgres.connect import conninfo
 from include.errors import NotConfigured
+from include.settings import Settings
 
 PASSWORDS = ["p@ss;w{o}r%d/:", "ends with blank ", "'quoted' \\ \"twice\"", "пароль", "#?&=+", "%41", "["]
 
@@ -81,12 +84,18 @@ def test_extras_that_are_no_text_come_in_one_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["mysql://u:hidden@h/d", as_json(conn_type="mysql", password="hidden"), "/just/a/path"]
+    "text", ["sqlite://u:hidden@h/d", as_json(conn_type="sqlite", password="hidden"), "/just/a/path"]
 )
 def test_another_database_is_not_supported(text: str) -> None:
     with pytest.raises(NotConfigured, match=r"'pos_source'.* is not supported, use postgres or mssql") as refused:
         parse("pos_source", text)
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("open_", [source_of, metadata_engine, lambda connection: warehouse_of(connection, Settings())])
+def test_a_database_that_can_only_be_followed_is_no_source_or_warehouse(open_: Callable[[Connection], object]) -> None:
+    with pytest.raises(NotConfigured, match="'x': type 'mysql' can only be followed"):
+        open_(parse("x", "mysql://u:hidden@h/d"))
 
 
 @pytest.mark.parametrize(
