@@ -31,8 +31,9 @@ demo-cdc: setup ## follow a shop that is changed all the time, kill it twice, an
 	$(BIN)/python -m include demo-cdc
 
 test: setup ## run all tests
-	$(BIN)/pytest tests/unit tests/integration tests/engines --numprocesses 2 --dist loadfile
-	$(BIN)/pytest tests/dags tests/e2e
+	$(BIN)/pytest tests/unit tests/integration tests/engines tests/dags tests/page --numprocesses 4 --dist loadfile
+	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/browser
 
 # Without RETAIL_SYNC_TEST_MSSQL the server of the Compose profile mssql is meant, with the password in .env.
 test-mssql: setup ## run the suite of engines against a SQL Server

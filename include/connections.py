@@ -51,7 +51,8 @@ class Connection:
         """
         if kind not in _KINDS:
             raise NotConfigured(
-                f"connection {id!r}: type {kind!r} is not supported, use postgres or mssql, to follow a database also mysql or oracle"
+                f"connection {id!r}: type {kind!r} is not supported, use postgres or mssql;"
+                " a database that is followed may also be mysql or oracle"
             )
         return cls(
             id=id,

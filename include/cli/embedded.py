@@ -19,7 +19,7 @@ app = typer.Typer(help="The embedded servers and Airflow of this machine.", no_a
 
 def demo() -> None:
     """Replicate sample data by a real Airflow on embedded servers, and prove the result."""
-    from include.demo.demo import run_demo
+    from include.demo.demo import run_demo, show_page
 
     config = common.settings()
     result = run_demo(config, common.console)
@@ -32,6 +32,7 @@ def demo() -> None:
     )
     common.console.print(f"{rows:,} rows, source and warehouse {verdict}, {result.seconds:.0f} s")
     common.console.print(f"Look around: {_airflow_url()}   (`make stop` ends it, `make clean` removes it)")
+    show_page(config, common.console)
     if not result.equal:
         raise typer.Exit(_FAILED)
 

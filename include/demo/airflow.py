@@ -76,6 +76,11 @@ class LocalAirflow:
         """The address of the UI."""
         return f"http://127.0.0.1:{self.environment()['AIRFLOW__API__PORT']}"
 
+    @property
+    def page(self) -> str:
+        """The address of the page ``Replication`` in it."""
+        return f"{self.url}/plugin/replication"
+
     def environment(self) -> dict[str, str]:
         """Return the variables under which any ``airflow`` command speaks to this Airflow."""
         return embedded_environment(self.local_dir)

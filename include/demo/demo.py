@@ -3,12 +3,13 @@ The demo: a source shaped like the real one, replicated by a real Airflow, and t
 
 Three months of the ten sales tables, about 300,000 rows, with a fresh comparison of source and
 warehouse. Then fixes are planted at the source, and the nightly run finds and repairs them. The
-figures are left in ``demo.json``.
+figures are left in ``demo.json``, a picture of the page in ``replication.png``.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -23,7 +24,7 @@ from rich.table import Table as Grid
 
 from include import catalog
 from include.connections import parse
-from include.demo import night
+from include.demo import night, screenshot
 from include.demo.dag_runs import run_dag
 from include.demo.embedded import Embedded
 from include.demo.generate import generate
@@ -32,6 +33,7 @@ from include.demo.postgres import SOURCE, WAREHOUSE
 from include.demo.volumes import months_until
 from include.engines.base import Level, Source, Warehouse
 from include.engines.factory import source_of, warehouse_of
+from include.errors import RetailSyncError
 from include.replication.progress import rows_of_run
 from include.replication.request import month_before
 from include.replication.verify import Comparison, compare
@@ -98,6 +100,18 @@ def run_demo(settings: Settings, console: Console) -> Result:
     result = Result(equal, time.monotonic() - began, windows, fixes)
     result.write(embedded.local_dir / "demo.json")
     return result
+
+
+def show_page(settings: Settings, console: Console) -> None:
+    """Tell where the page is, with a picture of it where this machine can make one."""
+    embedded = Embedded(settings.local_dir.absolute())
+    file = embedded.local_dir / "replication.png"
+    try:
+        screenshot.take(embedded.airflow, file)
+        picture = f"a picture of it: {os.path.relpath(file)}"
+    except RetailSyncError as error:
+        picture = f"no picture of it: {error}"
+    console.print(f"The page Replication: {embedded.airflow.page}", f"      {picture}", sep="\n")
 
 
 def _dates(window: Window) -> dict[str, Any]:

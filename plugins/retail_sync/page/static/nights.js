@@ -105,7 +105,7 @@ function Breaches({ breaches, me }) {
     ${breaches.length
       ? html`<ul class="breaches" id="breaches">${breaches.map((one) => html`<li data-breach=${one.breach}>
           <${Chip} state=${letterOf(one.breach)}>${one.breach}<//> <strong>${one.table}</strong> ${one.metric}: ${number(one.value)},
-          threshold ${number(one.threshold)} <span class="muted">${one.from} to ${one.to}, measured ${when(one.measured_at, me.zone)}</span></li>`)}</ul>`
+          threshold ${number(one.threshold)} <span class="muted">${one.from && `${one.from} to ${one.to}, `}measured ${when(one.measured_at, me.zone)}</span></li>`)}</ul>`
       : html`<${Empty}>Nothing is over its threshold. The DAG warehouse_maintenance measures after each night.<//>`}</section>`;
 }
 

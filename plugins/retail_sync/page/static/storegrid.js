@@ -86,9 +86,10 @@ class Heads extends Component {
   }
 
   render({ weeks }) {
+    const shown = marks(weeks);
     return html`<div role="row" class="row" aria-rowindex="1"><div role="columnheader" class="corner" aria-colindex="1">Store</div>
-      ${weeks.map((week, w) => html`<div role="columnheader" class="week" aria-colindex=${w + 2} >
-        <span aria-hidden="true">${marked(week, weeks[w - 1])}</span><span class="unseen">week of ${week}</span></div>`)}</div>`;
+      ${weeks.map((week, w) => html`<div role="columnheader" class="week" aria-colindex=${w + 2}>
+        <span aria-hidden="true">${shown[w]}</span><span class="unseen">week of ${week}</span></div>`)}</div>`;
   }
 }
 
@@ -118,8 +119,14 @@ function told({ store, name, pipeline, cells }, weeks, column) {
 const range = (from, to) => Array.from({ length: Math.max(0, to - from) }, (_, index) => from + index);
 const holes = (cells) => cells.replace(/[^hf]/g, "").length;
 
-/** Where a month begins, its name, or the year where that begins. */
-function marked(week, before) {
-  if (before && before.slice(0, 7) === week.slice(0, 7)) return "";
-  return !before || before.slice(0, 4) !== week.slice(0, 4) ? week.slice(0, 4) : `·${week.slice(5, 7)}`;
+/** Return what each week is headed: where a month begins its name, or the year where that begins; no two meet. */
+function marks(weeks) {
+  let year = null;
+  return weeks.map((week, w) => {
+    const month = week.slice(0, 7);
+    if (month === weeks[w - 1]?.slice(0, 7) || (w === 0 && weeks[2] && month !== weeks[2].slice(0, 7))) return "";
+    const before = year;
+    year = week.slice(0, 4);
+    return year === before ? `·${week.slice(5, 7)}` : year;
+  });
 }
