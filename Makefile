@@ -30,9 +30,11 @@ demo-orders: setup ## sync the orders of six stores from two CRMs by a real Airf
 demo-cdc: setup ## follow a shop that is changed all the time, kill it twice, and prove the result; needs Java 17
 	$(BIN)/python -m include demo-cdc
 
+# The last three each have an Airflow of their own, and a process of their own for it.
 test: setup ## run all tests
-	$(BIN)/pytest tests/unit tests/integration tests/engines tests/dags tests/page --numprocesses 4 --dist loadfile
+	$(BIN)/pytest tests/integration tests/engines tests/dags tests/unit --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/page
 	$(BIN)/pytest tests/browser
 
 # Without RETAIL_SYNC_TEST_MSSQL the server of the Compose profile mssql is meant, with the password in .env.

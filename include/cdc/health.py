@@ -124,13 +124,17 @@ def health(run: CdcRun, session: psycopg.Connection[Any]) -> Health:
 
 
 def record(session: psycopg.Connection[Any], found: Health) -> None:
-    """Open or renew an incident for each cause, and close those that are gone; unknown ones stay."""
+    """Keep the lag, open or renew an incident for each cause, and close those that are gone; unknown ones stay."""
     causes = {reason.kind: reason for reason in found.reasons if reason.kind in set(Cause)}
     for kind, reason in causes.items():
         incidents.report(session, found.name, kind, "", reason.severity, reason.text)
     unknown = _OF_THE_SOURCE if Cause.SOURCE in causes else set()
     for kind in set(Cause) - set(causes) - unknown:
         incidents.close(session, found.name, kind)
+    session.execute(
+        "UPDATE dbo.cdc_replications SET lag_bytes = %s, looked_at = now() WHERE name = %s",
+        (found.lag_bytes, found.name),
+    )
 
 
 def judge(replication: Replication, facts: Facts) -> Health:

@@ -26,10 +26,13 @@ cdc_replications = sa.Table(
     sa.Column("run_id", sa.Unicode(250)),
     sa.Column("reason", long_text()),
     sa.Column("updated_at", moment(), nullable=False),
+    sa.Column("lag_bytes", sa.BigInteger),
+    sa.Column("looked_at", moment()),
 )
 """
 A row a replication. ``epoch`` is the copy that readers see, ``next_epoch`` one that is being made;
 ``source_at`` is when the source committed what was applied last; each writer raises ``revision``.
+``lag_bytes`` is what the last look at its health found, at ``looked_at``.
 """
 
 cdc_tables = sa.Table(

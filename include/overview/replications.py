@@ -26,7 +26,7 @@ def replications(engine: sa.Engine, names: Iterable[str]) -> dict[str, Any]:
     Return how the named replications are.
 
     Their status follows from their state and the open incidents, which the last look of `cdc_replication` has left.
-    ``lag_seconds`` is how old the copy is at most; ``lag_bytes`` is known to the source alone, so it is null here.
+    ``lag_seconds`` is how old the copy is at most; ``lag_bytes`` is what that last look found.
     ``history`` has ``[Unix seconds, events, lag in seconds]`` of the newest streams, the newest last.
     """
     wanted = list(names)
@@ -49,7 +49,7 @@ def _shown(name: str, row: Any, incidents: Sequence[Any], tables: Sequence[Any],
         "status": _status(row, own).value,
         "reasons": _reasons(row, own),
         "lag_seconds": _lag(row, streams),
-        "lag_bytes": None,
+        "lag_bytes": row["lag_bytes"] if row else None,
         "events": row["events"] if row else 0,
         "events_per_minute": _rate(streams),
         "applied_at": iso(row["applied_at"]) if row else None,

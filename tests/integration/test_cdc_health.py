@@ -15,6 +15,8 @@ from include.cdc.prerequisites.kafka import KafkaParts
 from include.cdc.run import CdcRun
 from include.cdc.sources.base import LogFacts, Slot
 from include.cdc.state import ReplicationRow, State, Status
+from include.engines.factory import metadata_engine
+from include.overview.replications import replications
 from include.settings import Settings
 from tests.integration.cdc import CdcStage, replication
 from tests.integration.connect_server import LOGIN, PASSWORD, Connector, ConnectServer
@@ -133,6 +135,7 @@ def test_both_databases_are_asked(run: CdcRun, stage: CdcStage) -> None:
     assert (found.status, found.reasons) == (Verdict.HEALTHY, [])
     assert found.lag_bytes is not None
     assert found.lag_bytes > 0
+    assert replications(metadata_engine(run.warehouse), ["shop"])["replications"][0]["lag_bytes"] == found.lag_bytes
     assert found.slot is not None
     assert (found.slot.name, found.tables, found.incidents) == (SLOT.name, {"live": 1}, [])
 
