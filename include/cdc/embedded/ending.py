@@ -87,11 +87,11 @@ def ending_of(run: CdcRun, offset: Offset | None, *, minutes: float) -> Ending:
     return PlacedEnding(run, offset, source=source, until=None if minutes else source.end())
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MarkedEnding(Ending):
     """A moment that was written into the log, or the snapshot of one."""
 
-    source: PostgresCdcSource | None = None
+    source: PostgresCdcSource
     until: str | None = None
     """A snapshot: the stream ends before the first transaction that it does not see."""
 
@@ -101,7 +101,6 @@ class MarkedEnding(Ending):
     @contextmanager
     def moment(self, tables: Sequence[str]) -> Iterator[Rows]:
         """Let the stream end at a snapshot, that of a slot of the moment."""
-        assert self.source is not None
         with self.source.moment() as rows:
             for table in tables:
                 self.until = rows.hold(table)
@@ -136,17 +135,15 @@ class MarkedEnding(Ending):
     def watched(self, minutes: float, give_up: Callable[[], None]) -> Iterator[None]:
         """Write the moment at which the stream ends, and until then now and then one that tells how far it is."""
         over = threading.Event()
-        assert self.source is not None
-        source = self.source
 
         def mark() -> None:
             deadline = time.monotonic() + minutes * 60
             try:
-                with source.session() as session:
+                with self.source.session() as session:
                     while (left := deadline - time.monotonic()) > 0 and not over.wait(min(left, _MARK_SECONDS)):
-                        source.mark(session, f"{self.marker} goes on")
+                        self.source.mark(session, f"{self.marker} goes on")
                     if not over.is_set():
-                        source.mark(session, self.marker)
+                        self.source.mark(session, self.marker)
             except RetailSyncError as error:
                 log.warning("replication %s: the end of the stream cannot be marked: %s", self.run.name, error)
                 give_up()
@@ -155,37 +152,34 @@ class MarkedEnding(Ending):
             yield
 
 
-@dataclass
+@dataclass(kw_only=True)
 class PlacedEnding(Ending):
     """A place in the log."""
 
-    source: LoggedCdcSource | None = None
+    source: LoggedCdcSource
     until: Place | None = None
     seen_at: float = 0.0
-
-    def __post_init__(self) -> None:
-        assert self.source is not None
-        self._source = self.source
 
     @contextmanager
     def moment(self, tables: Sequence[str]) -> Iterator[Rows]:
         """Let the stream end at a place that is found while nobody writes into the tables."""
-        with self._source.moment(tables) as (place, rows):
+        with self.source.moment(tables) as (place, rows):
             self.until = place
             yield rows
 
     def cut(self, parsed: Parsed, offset_of: OffsetOf) -> int:
         """Find the first event at the place or after it; a heartbeat of the log's is one."""
+        self.seen_at = time.monotonic()
         until, count = self.until, len(parsed)
-        if until is None or not count or self._source.place_of(offset_of(count - 1)) < until:
+        if until is None or not count or self.source.place_of(offset_of(count - 1)) < until:
             return count
         self.caught_up = True
-        return next(index for index in range(count) if self._source.place_of(offset_of(index)) >= until)
+        return next(index for index in range(count) if self.source.place_of(offset_of(index)) >= until)
 
     def settle(self, count: int, offset_of: OffsetOf) -> int:
         """Go on with the transaction of the last event, or of the first one that is left."""
-        offset = self._source.begin_of(offset_of(count if self.caught_up else count - 1))
-        if not self.offset or not self._source.is_before(offset, self.offset):
+        offset = self.source.begin_of(offset_of(count if self.caught_up else count - 1))
+        if not self.offset or not self.source.is_before(offset, self.offset):
             self.offset = offset
         return count
 
@@ -200,7 +194,7 @@ class PlacedEnding(Ending):
             try:
                 while not over.wait(1.0):
                     if self.until is None and time.monotonic() >= deadline:
-                        self.until = self._source.end()
+                        self.until = self.source.end()
                     if self.is_applying:
                         self.seen_at = time.monotonic()
                     elif time.monotonic() - self.seen_at > _SILENT_SECONDS:
@@ -216,9 +210,9 @@ class PlacedEnding(Ending):
 
     def is_reached(self) -> bool:
         """Whether the log ends where the last stream did, or before."""
-        if self.offset is None or self.until is None or not self._source.is_at(self.until, self.offset):
+        if self.offset is None or self.until is None or not self.source.is_at(self.until, self.offset):
             return False
-        self.offset = self._source.refreshed(self.offset)
+        self.offset = self.source.refreshed(self.offset)
         return True
 
 

@@ -6,7 +6,6 @@ It reads no rows. Run as ``python -m include.cdc.embedded.pin`` it gets what to 
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ from include.cdc.run import CdcRun
 from include.cdc.sources.base import Pin
 from include.cdc.sources.logged import LoggedCdcSource, is_of_log
 from include.errors import StreamBroken
-
-log = logging.getLogger(__name__)
 
 #: A large schema takes its time; nothing else is done.
 _SECONDS = 600.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
@@ -28,17 +28,7 @@ class EngineHook(BaseHook):
 
     def get_conn(self) -> Connection:
         """Return the connection as the engine reads it."""
-        found = self.get_connection(self.conn_id)
-        return Connection.of(
-            self.conn_id,
-            kind=found.conn_type or "",
-            host=found.host,
-            port=found.port,
-            database=found.schema,
-            login=found.login,
-            password=found.password,
-            extra=found.extra_dejson,
-        )
+        return connection_of(self.conn_id, self.get_connection(self.conn_id))
 
     def get_source(self, secret: bytes | None = None) -> Source:
         """
@@ -55,3 +45,21 @@ class EngineHook(BaseHook):
         from include.engines.factory import warehouse_of
 
         return warehouse_of(self.get_conn(), settings, self.application)
+
+
+def connection_of(conn_id: str, found: Any) -> Connection:
+    """
+    Return a connection of Airflow, of a task's kind or the server's, as the engine reads it.
+
+    :raises NotConfigured: if it is of no type that is known.
+    """
+    return Connection.of(
+        conn_id,
+        kind=found.conn_type or "",
+        host=found.host,
+        port=found.port,
+        database=found.schema,
+        login=found.login,
+        password=found.password,
+        extra=found.extra_dejson,
+    )

@@ -17,6 +17,7 @@ from include.engines.factory import metadata_engine
 from include.engines.mssql.errors import translation as mssql_translation
 from include.engines.postgres.errors import translation as postgres_translation
 from include.errors import AccessDenied, ConnectionLost, DatabaseBusy, NotConfigured, RetailSyncError, SchemaMismatch
+from retail_sync.hooks.engine import connection_of
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +70,7 @@ def read_connection(conn_id: str) -> Connection:
         found = AirflowConnection.get_connection_from_secrets(conn_id)
     except AirflowNotFoundException:
         raise NotConfigured(f"connection {conn_id!r} is not set in Airflow") from None
-    return Connection.of(
-        conn_id,
-        kind=found.conn_type or "",
-        host=found.host,
-        port=found.port,
-        database=found.schema,
-        login=found.login,
-        password=found.password,
-        extra=found.extra_dejson,
-    )
+    return connection_of(conn_id, found)
 
 
 def pooled_engine(name: Name, connection: Connection) -> sa.Engine:
