@@ -11,20 +11,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from include.cdc import letters
 from include.cdc.changes import TargetTable
 from include.cdc.collapse import Delta, Key, Row
 from include.cdc.letters import Item, Put
+from include.cdc.targets.base import Target, Texts, Writer
 from include.cdc.values import reader
-from include.cdc.writer import Texts, Writer
-from include.engines.postgres.errors import translated
-
-if TYPE_CHECKING:
-    import psycopg
-
-    Session = psycopg.Connection[Any]
 
 #: Reads rows of a table, by their keys, at the source as they are now: by column, as texts.
 Fetch = Callable[[str, Sequence[Mapping[str, str]]], Iterable[Mapping[str, str | None]]]
@@ -46,7 +39,7 @@ class Applied:
 
 
 def apply(
-    session: Session,
+    target: Target,
     deltas: Mapping[str, Delta],
     tables: Mapping[str, TargetTable],
     *,
@@ -65,8 +58,8 @@ def apply(
     applied = Applied()
     for name, delta in deltas.items():
         table = tables[name]
-        with translated(f"applying changes of {name} to {table.schema}.{table.name}"):
-            _Apply(Writer(session, table), fetch, on_dead, (doubted or {}).get(name, ()), applied).run(delta)
+        with target.doing(f"applying changes of {name} to {table.schema}.{table.name}"):
+            _Apply(target, target.writer(table), fetch, on_dead, (doubted or {}).get(name, ()), applied).run(delta)
     return applied
 
 
@@ -74,6 +67,7 @@ def apply(
 class _Apply:
     """The applying of one table's part."""
 
+    target: Target
     writer: Writer
     fetch: Fetch
     on_dead: OnDead
@@ -162,7 +156,7 @@ class _Apply:
         return self._all_or_dead(rows, put, bury)
 
     def _all_or_dead(self, items: Sequence[Item], put: Put[Item], bury: Callable[[Item, str], None]) -> int:
-        written, refused = letters.put(self.writer.session, items, put)
+        written, refused = letters.put(self.target, items, put)
         for item, reason in refused:
             bury(item, reason)
         self.applied.dead += len(refused)

@@ -6,27 +6,25 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from include.cdc import drift, incidents, letters, state
 from include.cdc.apply import Applied, OnDead, apply
 from include.cdc.changes import Change, TargetTable
 from include.cdc.collapse import Delta, collapse
 from include.cdc.figures import Figures
+from include.cdc.live import targets
 from include.cdc.run import CdcRun
 from include.cdc.sources.base import Rows
 from include.cdc.state import ReplicationRow
-from include.cdc.targets import targets
+from include.cdc.targets.base import Target
 from include.errors import SchemaMismatch, UnknownColumns
-
-if TYPE_CHECKING:
-    import psycopg
 
 log = logging.getLogger(__name__)
 
 SCHEMA_CHANGE = "schema_change"
 #: Saves the position of a batch, in its transaction.
-Save = Callable[["psycopg.Connection[Any]"], None]
+Save = Callable[[Target], None]
 
 
 class _Refused(Exception):
@@ -38,7 +36,7 @@ class Batches:
     """Applies batches to the tables of an epoch, which follow the source's as these change."""
 
     run: CdcRun
-    session: psycopg.Connection[Any]
+    target: Target
     row: ReplicationRow
     tables: dict[str, TargetTable]
     figures: Figures = field(default_factory=Figures)
@@ -48,7 +46,7 @@ class Batches:
     """The source as it is where the stream ends; None where it ends is open."""
 
     @classmethod
-    def of(cls, run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow) -> Batches:
+    def of(cls, run: CdcRun, target: Target, row: ReplicationRow) -> Batches:
         """
         Begin with the tables as they are, after they have followed what changed meanwhile.
 
@@ -56,9 +54,9 @@ class Batches:
         again if it is ever declared again.
         """
         assert row.epoch is not None
-        left = [name for name in state.tables(session, run.name, row.epoch) if not run.replication.holds(name)]
-        state.forget_tables(session, run.name, row.epoch, left)
-        batches = cls(run, session, row, targets(session, run.replication, row.epoch))
+        left = [name for name in state.tables(target.records, run.name, row.epoch) if not run.replication.holds(name)]
+        state.forget_tables(target.records, run.name, row.epoch, left)
+        batches = cls(run, target, row, targets(target, run.replication, row.epoch))
         batches.follow(batches.tables)
         return batches
 
@@ -77,19 +75,20 @@ class Batches:
         self.figures.add(len(changes), applied)
 
     def _apply(self, changes: Sequence[Change], save: Save, on_dead: OnDead) -> Applied:
-        with self.session.transaction():
+        with self.target.transaction():
             deltas = collapse(changes, self.tables, self.left_out)
-            doubted = letters.open_keys(self.session, self.run.name)
-            applied = apply(self.session, deltas, self.tables, fetch=self._fetch, on_dead=on_dead, doubted=doubted)
+            doubted = letters.open_keys(self.target.records, self.run.name)
             for name in deltas.keys() & doubted.keys():
                 self._resolve(name, deltas[name])
-            save(self.session)
+            applied = apply(self.target, deltas, self.tables, fetch=self._fetch, on_dead=on_dead, doubted=doubted)
+            save(self.target)
         return applied
 
     def _resolve(self, name: str, delta: Delta) -> None:
+        """Close the letters of rows that the batch writes anew; what is refused again becomes another one."""
         key = self.tables[name].key
         keys = [dict(zip(key, values, strict=True)) for values in (*delta.deleted, *delta.rows)]
-        letters.resolve(self.session, self.run.name, name, None if delta.truncated else keys)
+        letters.resolve(self.target.records, self.run.name, [name], None if delta.truncated else keys)
 
     def follow(self, names: Iterable[str]) -> None:
         """
@@ -108,8 +107,8 @@ class Batches:
             self.tables[name] = replace(self.tables[name], doubts=doubts)
             changed = drift.compare(chosen, self.tables[name])
             try:
-                with self.session.transaction():
-                    self.tables[name] = drift.follow(self.session, self.tables[name], changed, missing)
+                with self.target.transaction():
+                    self.tables[name] = drift.follow(self.target, self.tables[name], changed, missing)
             except SchemaMismatch as error:
                 self._report(name, [str(error)], incidents.Severity.UNHEALTHY)
                 raise
@@ -128,7 +127,7 @@ class Batches:
             self._report(name, texts, incidents.Severity.DEGRADED)
 
     def _report(self, name: str, texts: Sequence[str], severity: incidents.Severity) -> None:
-        incidents.report(self.session, self.run.name, SCHEMA_CHANGE, name, severity, "; ".join(texts))
+        incidents.report(self.target, self.run.name, SCHEMA_CHANGE, name, severity, "; ".join(texts))
         log.warning("replication %s: %s: %s", self.run.name, name, "; ".join(texts))
 
     def _fetch(self, name: str, keys: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
@@ -143,4 +142,4 @@ class Batches:
 
     def _bury(self, name: str, key: Mapping[str, Any], content: Mapping[str, Any], reason: str) -> None:
         assert self.row.epoch is not None
-        letters.record(self.session, self.run.name, self.row.epoch, name, key, content, reason)
+        letters.record(self.target.records, self.run.name, self.row.epoch, name, key, content, reason)

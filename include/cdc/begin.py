@@ -5,17 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 from include.cdc import history, names, state
 from include.cdc.kafka import connector
 from include.cdc.models import Mode
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow, State, Status
+from include.cdc.targets.base import Target
 from include.errors import BadRequest
-
-if TYPE_CHECKING:
-    import psycopg
 
 log = logging.getLogger(__name__)
 
@@ -33,24 +30,24 @@ def begin(run: CdcRun, *, resync: bool = False, tables: Sequence[str] = ()) -> l
     :param resync: copy anew: everything, beside the copy that readers see, or some ``tables``.
     :raises BadRequest: for tables that are not followed, or of a replication that was never copied.
     """
-    with run.pinning(), run.in_warehouse() as session, session.transaction():
+    with run.pinning(), run.in_warehouse() as target, target.transaction():
         followed = {table.name: table for table in run.at_source.tables(run.replication)}
         if unknown := [name for name in tables if name not in followed]:
             raise BadRequest(f"replication {run.name} does not follow {', '.join(unknown)}")
-        row = state.read(session, run.name)
+        row = state.read(target.records, run.name)
         if row is None or row.state is State.DROPPED:
-            state.write(session, run.name, state=State.NEW, run_id=run.id, epoch=None, position=None)
-            row = run.row(session)
-        epoch = _epoch(run, session, row, whole=resync and not tables)
+            state.write(target.records, run.name, state=State.NEW, run_id=run.id, epoch=None, position=None)
+            row = run.row(target)
+        epoch = _epoch(run, target, row, whole=resync and not tables)
         if resync and tables:
-            _again(run, session, row, epoch, tables)
-        known = state.tables(session, run.name, epoch)
+            _again(run, target, row, epoch, tables)
+        known = state.tables(target.records, run.name, epoch)
         for name, table in followed.items():
             if name not in known:
-                target = run.replication.target_of(name)
-                values = {"target_table": target, "status": Status.PENDING, "rows_expected": table.rows}
-                state.write_table(session, run.name, epoch, name, **values)
-        known = state.tables(session, run.name, epoch)
+                named = run.replication.target_of(name)
+                values = {"target_table": named, "status": Status.PENDING, "rows_expected": table.rows}
+                state.write_table(target.records, run.name, epoch, name, **values)
+        known = state.tables(target.records, run.name, epoch)
         left = [name for name in followed if known[name].status in {Status.PENDING, Status.COPYING}]
         log.info("replication %s, step 1/4: %s of %s tables have to be copied", run.name, len(left), len(followed))
         return left
@@ -70,16 +67,16 @@ def pinned(run: CdcRun) -> str:
     What is copied is read later, so that nothing is in neither the copy nor the stream. A position
     that a run pinned which died before it could record it is pinned anew, nothing was copied then.
     """
-    with run.pinning(), run.in_warehouse() as session:
-        row = run.row(session)
+    with run.pinning(), run.in_warehouse() as target:
+        row = run.row(target)
         epoch = pending(row)
         if row.next_epoch is None or row.next_position is not None:
             run.at_source.join(run)
         else:
             pin = run.at_source.pin(run, epoch)
-            with session.transaction():
-                history.append(session, run.name, epoch, pin.history)
-                state.write(session, run.name, next_position=pin.position)
+            with target.transaction():
+                history.append(target.records, run.name, epoch, pin.history)
+                state.write(target.records, run.name, next_position=pin.position)
             log.info("replication %s, step 2/4: the log is pinned at %s", run.name, pin.position["pinned"])
     if row.next_epoch is None:
         if run.replication.mode is Mode.KAFKA_CONNECT:
@@ -88,7 +85,7 @@ def pinned(run: CdcRun) -> str:
     return epoch
 
 
-def _epoch(run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, *, whole: bool) -> str:
+def _epoch(run: CdcRun, target: Target, row: ReplicationRow, *, whole: bool) -> str:
     if row.next_epoch is not None:
         return row.next_epoch
     if row.epoch is not None and not whole:
@@ -97,20 +94,18 @@ def _epoch(run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, *
     if row.epoch is not None and epoch <= row.epoch:
         # begun in the same second, or the clock was set back: two copies may not share a slot
         epoch = str(int(row.epoch) + 1)
-    state.write(session, run.name, next_epoch=epoch, next_position=None, run_id=run.id)
+    state.write(target.records, run.name, next_epoch=epoch, next_position=None, run_id=run.id)
     if row.state not in _KEPT:
-        state.write(session, run.name, state=State.COPYING)
+        state.write(target.records, run.name, state=State.COPYING)
     log.info("replication %s: epoch %s begins", run.name, epoch)
     return epoch
 
 
-def _again(
-    run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, epoch: str, tables: Sequence[str]
-) -> None:
+def _again(run: CdcRun, target: Target, row: ReplicationRow, epoch: str, tables: Sequence[str]) -> None:
     """Let tables be copied again; while they are the stream waits, so that it misses nothing of them."""
     if row.epoch is None:
         raise BadRequest(f"replication {run.name} has no copy yet; run it with action=start")
     with run.applying(run.settings.lock_wait):
         for name in tables:
             values = {"target_table": run.replication.target_of(name), "status": Status.PENDING, "chunk_key": None}
-            state.write_table(session, run.name, epoch, name, **values, snapshot=None, rows_copied=0, seconds=0)
+            state.write_table(target.records, run.name, epoch, name, **values, snapshot=None, rows_copied=0, seconds=0)

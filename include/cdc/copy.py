@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-from psycopg import sql
 
 from include.cdc import names, state
 from include.cdc.begin import pinned
@@ -22,17 +19,11 @@ from include.cdc.models import Deletes
 from include.cdc.run import CdcRun
 from include.cdc.sources.base import Rows, SourceTable
 from include.cdc.state import Status, TableRow
+from include.cdc.targets.base import STAGING, Columns, Target
 from include.errors import NotReady
 from include.locks import Lock, LockSpace, Name, hold
 
-if TYPE_CHECKING:
-    import psycopg
-
 log = logging.getLogger(__name__)
-
-STAGING = "staging"
-#: Columns with the types that the target has for them.
-Columns = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -54,15 +45,11 @@ class _Copy:
     columns: Columns
     rows: Rows
     seen: str | None
-    target: psycopg.Connection[Any]
+    target: Target
 
     @property
-    def staging(self) -> sql.Identifier:
-        return sql.Identifier(STAGING, names.staging_table(self.run.name, self.table.name))
-
-    @property
-    def key(self) -> sql.Composed:
-        return _listed(map(sql.Identifier, self.table.key))
+    def staging(self) -> str:
+        return names.staging_table(self.run.name, self.table.name)
 
 
 def copy_table(run: CdcRun, name: str, told: Callable[[TableRow], None] = lambda _: None) -> Copied:
@@ -79,7 +66,7 @@ def copy_table(run: CdcRun, name: str, told: Callable[[TableRow], None] = lambda
         run.in_warehouse() as target,
     ):
         epoch = pinned(run)
-        row = state.tables(target, run.name, epoch)[name]
+        row = state.tables(target.records, run.name, epoch)[name]
         if row.status in {Status.COPIED, Status.LIVE}:
             log.info("replication %s, step 3/4: %s is copied, %s rows", run.name, name, row.rows_copied)
             return Copied(name, row.rows_copied, row.seconds)
@@ -115,38 +102,20 @@ def _resumed(copy: _Copy, row: TableRow) -> TableRow:
     if row.status is Status.COPYING and row.chunk_key and _has_staging(copy):
         log.info("replication %s, step 3/4: %s goes on after %s rows", run.name, name, row.rows_copied)
         return row
-    defined = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(text)) for name, text in copy.columns.items()]
-    if run.replication.deletes is Deletes.SOFT:
-        defined.append(sql.SQL("{} timestamptz").format(sql.Identifier(names.DELETED_AT)))
+    expected, is_soft = copy.table.rows, run.replication.deletes is Deletes.SOFT
     with copy.target.transaction():
-        copy.target.execute("CREATE SCHEMA IF NOT EXISTS staging")
-        copy.target.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(copy.staging))
-        copy.target.execute(sql.SQL("CREATE TABLE {} ({})").format(copy.staging, _listed(defined)))
+        copy.target.begin_copy(copy.staging, copy.columns, copy.table.key, soft=is_soft)
         values = {"target_table": row.target_table, "status": Status.COPYING, "snapshot": copy.seen, "chunk_key": None}
-        expected = copy.table.rows
-        state.write_table(
-            copy.target,
-            run.name,
-            copy.epoch,
-            name,
-            **values,
-            rows_copied=0,
-            seconds=0,
-            rows_expected=expected,
-            run_id=run.id,
-        )
+        counts = {"rows_copied": 0, "seconds": 0, "rows_expected": expected}
+        state.write_table(copy.target.records, run.name, copy.epoch, name, **values, **counts, run_id=run.id)
     log.info("replication %s, step 3/4: %s begins, about %s rows", run.name, name, expected)
     return replace(row, status=Status.COPYING, snapshot=copy.seen, chunk_key=None, rows_copied=0, seconds=0.0)
 
 
 def _has_staging(copy: _Copy) -> bool:
     """Whether staging is there with the columns that the source has now."""
-    rows = copy.target.execute(
-        "SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute"
-        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-        (copy.staging.as_string(copy.target),),
-    ).fetchall()
-    return {column: kind for column, kind in rows if column != names.DELETED_AT} == copy.columns
+    found = copy.target.shape(STAGING, copy.staging).columns
+    return {column: kind for column, kind in found.items() if column != names.DELETED_AT} == copy.columns
 
 
 def _piece(copy: _Copy, row: TableRow) -> TableRow:
@@ -154,23 +123,17 @@ def _piece(copy: _Copy, row: TableRow) -> TableRow:
     began = time.monotonic()
     last = copy.rows.last_key(copy.table, row.chunk_key, copy.run.replication.chunk_rows)
     with copy.target.transaction():
-        copied = copy.rows.pipe(copy.table, copy.columns, (row.chunk_key, last), copy.target, copy.staging)
+        copied = copy.target.fill(copy.staging, copy.rows, copy.table, copy.columns, (row.chunk_key, last))
         row = replace(row, rows_copied=row.rows_copied + copied, chunk_key=last)
         if last is None:
-            _finish(copy)
+            copy.target.finish_copy(copy.staging, copy.table.key)
             row = replace(row, status=Status.COPIED)
         row = replace(row, seconds=round(row.seconds + time.monotonic() - began, 3))
         finished = {"copied_at": datetime.now(UTC)} if last is None else {}
         values = {"target_table": row.target_table, "status": row.status, "chunk_key": last, **finished}
         counts = {"rows_copied": row.rows_copied, "seconds": row.seconds}
-        state.write_table(copy.target, copy.run.name, copy.epoch, row.source_table, **values, **counts)
+        state.write_table(copy.target.records, copy.run.name, copy.epoch, row.source_table, **values, **counts)
     return row
-
-
-def _finish(copy: _Copy) -> None:
-    """Give staging its key; whoever reads it later finds it analyzed."""
-    copy.target.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(copy.staging, copy.key))
-    copy.target.execute(sql.SQL("ANALYZE {}").format(copy.staging))
 
 
 def _tell(copy: _Copy, row: TableRow) -> None:
@@ -183,7 +146,3 @@ def _tell(copy: _Copy, row: TableRow) -> None:
     left = (total - row.rows_copied) / rate if rate else 0.0
     text = "replication %s, step 3/4: %s, %s of about %s rows (%.0f rows/s, %.0f s left)"
     log.info(text, copy.run.name, row.source_table, row.rows_copied, total, rate, left)
-
-
-def _listed(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)

@@ -5,27 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
-
-from psycopg import sql
 
 from include.cdc.changes import TargetTable
+from include.cdc.targets.base import Alteration, Target
 from include.cdc.values import is_supported, split
-from include.engines.postgres.errors import translated
 from include.errors import SchemaMismatch
-
-if TYPE_CHECKING:
-    import psycopg
 
 log = logging.getLogger(__name__)
 
-#: Marks a column that followed: what comes later beside it is no new name of it.
-_DROPPED = "dropped at the source"
-_UNMARKED = """
-    SELECT attname::text, attnotnull FROM pg_attribute
-    WHERE attrelid = to_regclass(%s) AND attname = ANY(%s)
-      AND col_description(attrelid, attnum) IS DISTINCT FROM %s
-"""
 _INTEGERS = ("smallint", "integer", "bigint")
 _FLOATS = ("real", "double precision")
 #: Fractions of a second have six digits where a type does not say how many.
@@ -71,9 +58,7 @@ def compare(source_columns: Mapping[str, str], target: TargetTable) -> Drift:
     return replace(drift, dropped=tuple(name for name in drift.dropped if name not in drift.refused))
 
 
-def follow(
-    session: psycopg.Connection[Any], target: TargetTable, drift: Drift, missing_values: Mapping[str, str | None]
-) -> TargetTable:
+def follow(session: Target, target: TargetTable, drift: Drift, missing_values: Mapping[str, str | None]) -> TargetTable:
     """
     Let the target follow, within the caller's transaction; return it as it is then.
 
@@ -83,20 +68,11 @@ def follow(
     :param missing_values: the constant defaults of new columns, as texts.
     :raises SchemaMismatch: if a column may have been renamed: its values came without changes.
     """
-    with translated(f"following the columns of {target.source} in {target.schema}.{target.name}"):
-        dropped = _newly_dropped(session, target, drift)
+    with session.doing(f"following the columns of {target.source} in {target.schema}.{target.name}"):
+        dropped = session.unmarked(target, drift.dropped) if drift.dropped else {}
         _refuse_renamed(target, drift, dropped)
-        actions = [_addition(name, type_, missing_values.get(name)) for name, type_ in drift.added.items()]
-        for name, type_ in drift.widened.items():
-            actions.append(sql.SQL("ALTER COLUMN {} TYPE {}").format(sql.Identifier(name), sql.SQL(type_)))
-        for name in (name for name, is_required in dropped.items() if is_required):
-            actions.append(sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(name)))
-        if actions:
-            relation = sql.Identifier(target.schema, target.name)
-            session.execute(sql.SQL("ALTER TABLE {} {}").format(relation, sql.SQL(", ").join(actions)))
-        for name in dropped:
-            column = sql.Identifier(target.schema, target.name, name)
-            session.execute(sql.SQL("COMMENT ON COLUMN {} IS {}").format(column, sql.Literal(_DROPPED)))
+        defaults = {name: value for name in drift.added if (value := missing_values.get(name)) is not None}
+        session.alter(target, Alteration(drift.added, defaults, drift.widened, dropped))
     for what, names in (("added", drift.added), ("dropped", dropped), ("widened", drift.widened)):
         if names:
             log.info("%s: columns %s at the source: %s", target.source, what, ", ".join(names))
@@ -110,22 +86,6 @@ def _refuse_renamed(target: TargetTable, drift: Drift, dropped: Mapping[str, boo
                 f"{target.source}: column {same[0]} may be {name} under a new name, and what it holds"
                 " came without a change; copy the table again"
             )
-
-
-def _addition(name: str, type_: str, default: str | None) -> sql.Composed:
-    kept: sql.Composable = sql.SQL("")
-    if default is not None:
-        kept = sql.SQL(" DEFAULT {}::{}").format(sql.Literal(default), sql.SQL(type_))
-    return sql.SQL("ADD COLUMN IF NOT EXISTS {} {}{}").format(sql.Identifier(name), sql.SQL(type_), kept)
-
-
-def _newly_dropped(session: psycopg.Connection[Any], target: TargetTable, drift: Drift) -> dict[str, bool]:
-    """Return the dropped columns that did not follow yet, and whether each still has to have a value."""
-    if not drift.dropped:
-        return {}
-    relation = sql.Identifier(target.schema, target.name).as_string(session)
-    rows = session.execute(_UNMARKED, (relation, list(drift.dropped), _DROPPED)).fetchall()
-    return dict(rows)
 
 
 def _is_wider(type_: str, other: str) -> bool:

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from include.cdc.apply import Applied
 from include.cdc.changes import Change, Marker
+from include.cdc.tables import cdc_applies
+from include.metadata import now
 
 if TYPE_CHECKING:
-    import psycopg
-
     from include.cdc.run import CdcRun
     from include.cdc.state import ReplicationRow
+    from include.cdc.targets.base import Target
 
 _STATUS = Path("/proc/self/status")
-_RECORDED = ("events", "upserted", "deleted", "dead", "batches", "lag", "memory_mb")
+#: Figures, and the columns that keep them.
+_RECORDED = {
+    **{name: name for name in ("events", "upserted", "deleted", "dead", "batches", "memory_mb")},
+    "lag": "lag_seconds",
+}
 
 
 @dataclass
@@ -72,7 +77,7 @@ class Figures:
 
 
 def record(
-    session: psycopg.Connection[Any],
+    target: Target,
     run: CdcRun,
     row: ReplicationRow,
     figures: Figures,
@@ -83,19 +88,13 @@ def record(
     consumer: int = 0,
 ) -> None:
     """Write the row of a stream that began then and has ended; nothing where the session is lost."""
-    if session.broken:
+    if target.is_lost:
         return
     values = figures.as_dict()
-    session.execute(
-        "INSERT INTO dbo.cdc_applies (run_id, replication, epoch, consumer, events, upserted, deleted, dead, batches,"
-        " lag_seconds, memory_mb, started_at, caught_up, error, finished_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())",
-        (
-            *(run.id, row.name, row.epoch, consumer),
-            *(values[name] for name in _RECORDED),
-            *(began, caught_up, error),
-        ),
-    )
+    whose = {"run_id": run.id, "replication": row.name, "epoch": row.epoch, "consumer": consumer}
+    did = {column: values[name] for name, column in _RECORDED.items()}
+    end = {"started_at": began, "finished_at": now(), "caught_up": caught_up, "error": error}
+    target.records.execute(cdc_applies.insert().values(**whose, **did, **end))
 
 
 def latest(items: Sequence[Change | Marker]) -> datetime | None:

@@ -6,35 +6,28 @@ How a replication is: facts of both databases and of its connector, and what fol
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from include.cdc import incidents, names, state
 from include.cdc.incidents import Incident, Severity
 from include.cdc.kafka import connector
+from include.cdc.letters import open_count
 from include.cdc.models import Mode, Replication
 from include.cdc.reasons import Cause, Facts, Reason, of_facts, of_lag, of_slots
 from include.cdc.run import CdcRun
 from include.cdc.sources.base import Slot
 from include.cdc.sources.logged import LoggedCdcSource
 from include.cdc.state import ReplicationRow, State
-from include.engines.postgres.errors import translated
+from include.cdc.tables import cdc_applies, cdc_replications
+from include.cdc.targets.base import Target
 from include.errors import RetailSyncError
-
-if TYPE_CHECKING:
-    import psycopg
-
-_TABLES = """
-    SELECT status, count(*), max(copied_at) FROM dbo.cdc_tables WHERE replication = %s AND epoch = %s GROUP BY 1
-"""
-_APPLIES = """
-    SELECT max(started_at) FILTER (WHERE caught_up), max(finished_at) FILTER (WHERE error IS NULL)
-    FROM dbo.cdc_applies WHERE replication = %s AND epoch = %s
-"""
-_LETTERS = "SELECT count(*) FROM dbo.cdc_dead_letters WHERE replication = %s AND resolved_at IS NULL"
+from include.metadata import now
 
 
 class Verdict(StrEnum):
@@ -85,25 +78,25 @@ class Health:
 def check(run: CdcRun) -> Health:
     """Return how a replication is, and keep its incidents: one open a cause, closed when it is gone."""
     try:
-        with run.in_warehouse() as session:
-            found = health(run, session)
-            with session.transaction():
-                record(session, found)
-            return replace(found, incidents=incidents.open_incidents(session, run.name))
+        with run.in_warehouse() as target:
+            found = health(run, target)
+            with target.transaction():
+                record(target, found)
+            return replace(found, incidents=incidents.open_incidents(target.records, run.name))
     except RetailSyncError as error:
         return judge(run.replication, Facts(datetime.now(UTC), warehouse_error=str(error)))
 
 
-def health(run: CdcRun, session: psycopg.Connection[Any]) -> Health:
+def health(run: CdcRun, target: Target) -> Health:
     """
     Return how a replication is; nothing is written.
 
-    :param session: with the warehouse.
+    :param target: a session with the warehouse.
     """
     facts = Facts(datetime.now(UTC))
     try:
-        with translated(f"replication {run.name}: the warehouse"):
-            facts = _of_warehouse(facts, run.replication, session)
+        with target.doing(f"replication {run.name}: the warehouse"):
+            facts = _of_warehouse(facts, run.replication, target.records)
     except RetailSyncError as error:
         return judge(run.replication, replace(facts, warehouse_error=str(error)))
     row = facts.row
@@ -123,18 +116,16 @@ def health(run: CdcRun, session: psycopg.Connection[Any]) -> Health:
     return judge(run.replication, facts)
 
 
-def record(session: psycopg.Connection[Any], found: Health) -> None:
+def record(target: Target, found: Health) -> None:
     """Keep the lag, open or renew an incident for each cause, and close those that are gone; unknown ones stay."""
     causes = {reason.kind: reason for reason in found.reasons if reason.kind in set(Cause)}
     for kind, reason in causes.items():
-        incidents.report(session, found.name, kind, "", reason.severity, reason.text)
+        incidents.report(target, found.name, kind, "", reason.severity, reason.text)
     unknown = _OF_THE_SOURCE if Cause.SOURCE in causes else set()
     for kind in set(Cause) - set(causes) - unknown:
-        incidents.close(session, found.name, kind)
-    session.execute(
-        "UPDATE dbo.cdc_replications SET lag_bytes = %s, looked_at = now() WHERE name = %s",
-        (found.lag_bytes, found.name),
-    )
+        incidents.close(target.records, found.name, kind)
+    looked = cdc_replications.update().where(cdc_replications.c.name == found.name)
+    target.records.execute(looked.values(lag_bytes=found.lag_bytes, looked_at=now()))
 
 
 def judge(replication: Replication, facts: Facts) -> Health:
@@ -184,21 +175,23 @@ def _lag_seconds(facts: Facts, row: ReplicationRow, behind: int | None) -> float
     return max(0.0, round((facts.now - max(known)).total_seconds(), 1)) if known else None
 
 
-def _of_warehouse(facts: Facts, replication: Replication, session: psycopg.Connection[Any]) -> Facts:
+def _of_warehouse(facts: Facts, replication: Replication, records: sa.Connection) -> Facts:
     name = replication.name
-    row = state.read(session, name)
-    letters = session.execute(_LETTERS, (name,)).fetchone()
-    facts = replace(facts, row=row, incidents=incidents.open_incidents(session, name))
-    facts = replace(facts, dead_letters=letters[0] if letters else 0)
+    row = state.read(records, name)
+    letters = open_count(records, name)
+    facts = replace(facts, row=row, incidents=incidents.open_incidents(records, name), dead_letters=letters)
     epoch = row and (row.epoch or row.next_epoch)
     if not row or not epoch:
         return facts
-    tables = session.execute(_TABLES, (name, epoch)).fetchall()
-    caught_up, finished = session.execute(_APPLIES, (name, epoch)).fetchone() or (None, None)
-    moments = [row.applied_at, finished, *(copied for _, _, copied in tables)]
+    tables = list(state.tables(records, name, epoch).values())
+    t = cdc_applies.c
+    began, ended = sa.case((t.caught_up.is_(sa.true()), t.started_at)), sa.case((t.error.is_(None), t.finished_at))
+    applies = sa.select(sa.func.max(began), sa.func.max(ended)).where(t.replication == name, t.epoch == epoch)
+    caught_up, finished = records.execute(applies).one()
+    moments = [row.applied_at, finished, *(table.copied_at for table in tables)]
     return replace(
         facts,
-        tables={status: count for status, count, _ in tables},
+        tables=Counter(str(table.status) for table in tables),
         caught_up_at=caught_up,
         last_at=max((moment for moment in moments if moment), default=None),
     )

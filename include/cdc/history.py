@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import psycopg
+import sqlalchemy as sa
+
+from include.cdc.tables import cdc_definitions
+from include.metadata import now
 
 
-def read(session: psycopg.Connection[Any], name: str, epoch: str) -> list[str]:
+def read(records: sa.Connection, name: str, epoch: str) -> list[str]:
     """Return the definitions of an epoch, as Debezium wrote them."""
-    rows = session.execute(
-        "SELECT definition FROM dbo.cdc_definitions WHERE replication = %s AND epoch = %s ORDER BY id", (name, epoch)
-    ).fetchall()
-    return [definition for (definition,) in rows]
+    t = cdc_definitions.c
+    query = sa.select(t.definition).where(t.replication == name, t.epoch == epoch).order_by(t.id)
+    return list(records.execute(query).scalars())
 
 
-def append(session: psycopg.Connection[Any], name: str, epoch: str, definitions: Sequence[str]) -> None:
+def append(records: sa.Connection, name: str, epoch: str, definitions: Sequence[str]) -> None:
     """Keep more of them, in the caller's transaction."""
-    with session.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO dbo.cdc_definitions (replication, epoch, definition, created_at) VALUES (%s, %s, %s, now())",
-            [(name, epoch, definition) for definition in definitions],
-        )
+    common = {"replication": name, "epoch": epoch, "created_at": now()}
+    for definition in definitions:
+        records.execute(cdc_definitions.insert().values(**common, definition=definition))
 
 
-def forget(session: psycopg.Connection[Any], name: str, keep: Sequence[str]) -> None:
+def forget(records: sa.Connection, name: str, keep: Sequence[str]) -> None:
     """Remove those of all other epochs."""
-    session.execute("DELETE FROM dbo.cdc_definitions WHERE replication = %s AND epoch <> ALL (%s)", (name, list(keep)))
+    t = cdc_definitions.c
+    records.execute(cdc_definitions.delete().where(t.replication == name, t.epoch.not_in(list(keep))))

@@ -5,29 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from include.cdc.tables import cdc_incidents
+from include.metadata import now
 
 if TYPE_CHECKING:
-    import psycopg
-
-#: Two who find the same thing at once would open it twice.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('cdc_incidents ' || %s::text, 0))"
-_RENEW = """
-    UPDATE dbo.cdc_incidents SET severity = %s, detail = %s, seen = seen + 1, seen_at = now()
-    WHERE replication = %s AND kind = %s AND subject = %s AND closed_at IS NULL
-"""
-_OPEN = """
-    INSERT INTO dbo.cdc_incidents (severity, detail, replication, kind, subject, opened_at, seen_at)
-    VALUES (%s, %s, %s, %s, %s, now(), now())
-"""
-_CLOSE = """
-    UPDATE dbo.cdc_incidents SET closed_at = now()
-    WHERE replication = %s AND kind = %s AND (%s::text IS NULL OR subject = %s::text) AND closed_at IS NULL
-"""
-_LIST = """
-    SELECT kind, subject, severity, detail, seen, opened_at, seen_at FROM dbo.cdc_incidents
-    WHERE replication = %s AND closed_at IS NULL ORDER BY opened_at, id
-"""
+    from include.cdc.targets.base import Target
 
 
 class Severity(StrEnum):
@@ -57,7 +43,7 @@ class Incident:
 
 
 def report(
-    session: psycopg.Connection[Any],
+    target: Target,
     replication: str,
     kind: str,
     subject: str = "",
@@ -65,19 +51,31 @@ def report(
     detail: str = "",
 ) -> None:
     """Open an incident, or renew the open one; it is there when the caller's transaction is."""
-    values = (severity, detail, replication, kind, subject)
-    with session.transaction():
-        session.execute(_LOCK, (replication,))
-        if not session.execute(_RENEW, values).rowcount:
-            session.execute(_OPEN, values)
+    found = {"severity": severity, "detail": detail, "seen_at": now()}
+    with target.transaction():
+        # two who find the same thing at once would open it twice
+        target.take_turn(f"cdc_incidents {replication}")
+        renewed = cdc_incidents.update().where(*_open(replication, kind, subject))
+        if not target.records.execute(renewed.values(**found, seen=cdc_incidents.c.seen + 1)).rowcount:
+            fresh = {"replication": replication, "kind": kind, "subject": subject, "opened_at": found["seen_at"]}
+            target.records.execute(cdc_incidents.insert().values(**found, **fresh))
 
 
-def close(session: psycopg.Connection[Any], replication: str, kind: str, subject: str | None = None) -> int:
-    """Close the open incidents of a kind, of all subjects without one; returns how many there were."""
-    return session.execute(_CLOSE, (replication, kind, subject, subject)).rowcount
+def close(records: sa.Connection, replication: str, kind: str | None = None, subject: str | None = None) -> int:
+    """Close the open incidents of a kind and subject, or of all of them; returns how many there were."""
+    closed = cdc_incidents.update().where(*_open(replication, kind, subject)).values(closed_at=now())
+    return records.execute(closed).rowcount
 
 
-def open_incidents(session: psycopg.Connection[Any], replication: str) -> list[Incident]:
+def open_incidents(records: sa.Connection, replication: str) -> list[Incident]:
     """Return the open incidents, the oldest first."""
-    rows = session.execute(_LIST, (replication,)).fetchall()
+    t = cdc_incidents.c
+    query = sa.select(t.kind, t.subject, t.severity, t.detail, t.seen, t.opened_at, t.seen_at)
+    rows = records.execute(query.where(*_open(replication)).order_by(t.opened_at, t.id)).all()
     return [Incident(kind, subject, Severity(severity), *others) for kind, subject, severity, *others in rows]
+
+
+def _open(replication: str, kind: str | None = None, subject: str | None = None) -> list[sa.ColumnElement[bool]]:
+    t = cdc_incidents.c
+    wanted = [t.replication == replication, t.closed_at.is_(None)]
+    return wanted + [t[name] == value for name, value in (("kind", kind), ("subject", subject)) if value is not None]

@@ -3,50 +3,27 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import psycopg
+import sqlalchemy as sa
 
 from include.cdc.collapse import Key
+from include.cdc.tables import cdc_dead_letters
+from include.metadata import now
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    Session: TypeAlias = psycopg.Connection[Any]
+    from include.cdc.targets.base import Target
 
 Item = TypeVar("Item")
 #: Puts items into the target together, and returns how many rows that changed.
 Put = Callable[[Sequence[Item]], int]
 
-#: What is quoted, up to the last quote: a value can hold quotes itself.
-_QUOTED = re.compile(r'".*"', re.DOTALL)
-_COLUMN = re.compile(r"^COPY \S+, line \d+, column ([^:]+)")
-
-_RECORD = """
-    INSERT INTO dbo.cdc_dead_letters (replication, epoch, source_table, row_key, content, reason, created_at)
-    VALUES (%s, %s, %s, %s, %s, %s, now())
-"""
-#: What this very transaction recorded stays open.
-_RESOLVE = """
-    UPDATE dbo.cdc_dead_letters SET resolved_at = now()
-    WHERE replication = %s AND source_table = %s AND resolved_at IS NULL AND created_at < now()
-"""
-_OPEN = """
-    SELECT DISTINCT source_table, row_key FROM dbo.cdc_dead_letters
-    WHERE replication = %s AND resolved_at IS NULL
-"""
+#: Keys that one statement looks for: a server takes so many values, and no more.
+_AT_ONCE = 1000
 
 
-class Refused(Exception):
-    """A value of a column would be rounded or cut; its row becomes a letter."""
-
-    def __init__(self, column: str) -> None:
-        super().__init__(f"column {column}: the value would be rounded or cut")
-
-
-def put(session: Session, items: Sequence[Item], do: Put[Item]) -> tuple[int, list[tuple[Item, str]]]:
+def put(target: Target, items: Sequence[Item], do: Put[Item]) -> tuple[int, list[tuple[Item, str]]]:
     """
     Put items in together; where the target refuses, in halves, down to those that it refuses.
 
@@ -55,19 +32,19 @@ def put(session: Session, items: Sequence[Item], do: Put[Item]) -> tuple[int, li
     if not items:
         return 0, []
     try:
-        with session.transaction():
+        with target.transaction():
             return do(items), []
-    except (psycopg.DataError, psycopg.IntegrityError, UnicodeEncodeError, Refused) as error:
+    except target.refusals as error:
         if len(items) == 1:
-            return 0, [(items[0], _reason(error))]
+            return 0, [(items[0], target.reason(error))]
     half = len(items) // 2
-    first, refused = put(session, items[:half], do)
-    second, more = put(session, items[half:], do)
+    first, refused = put(target, items[:half], do)
+    second, more = put(target, items[half:], do)
     return first + second, refused + more
 
 
 def record(
-    session: Session,
+    records: sa.Connection,
     replication: str,
     epoch: str,
     table: str,
@@ -76,42 +53,48 @@ def record(
     reason: str,
 ) -> None:
     """Keep a change that the target refused, within the caller's transaction."""
-    session.execute(_RECORD, (replication, epoch, table, _json(key), _json(content), reason))
+    what = {"row_key": _json(key), "content": _json(content), "reason": reason, "created_at": now()}
+    where = {"replication": replication, "epoch": epoch, "source_table": table}
+    records.execute(cdc_dead_letters.insert().values(**where, **what))
 
 
-def resolve(session: Session, replication: str, table: str, keys: Collection[Mapping[str, Any]] | None = None) -> int:
+def resolve(
+    records: sa.Connection,
+    replication: str,
+    tables: Collection[str] | None = None,
+    keys: Collection[Mapping[str, Any]] | None = None,
+) -> int:
     """
-    Close the open letters of rows that went in, or are gone, in this transaction; return how many.
+    Close the open letters of rows that go in, or are gone, within the caller's transaction; return how many.
 
-    Letters that the transaction itself recorded stay open, so all keys of a batch may be given.
-
-    :param keys: None for all rows of the table.
+    :param tables: None for all of them.
+    :param keys: None for all rows of the tables.
     """
+    t, closed = cdc_dead_letters.c, cdc_dead_letters.update().values(resolved_at=now())
+    closed = closed.where(t.replication == replication, t.resolved_at.is_(None))
+    if tables is not None:
+        closed = closed.where(t.source_table.in_(list(tables)))
     if keys is None:
-        return session.execute(_RESOLVE, (replication, table)).rowcount
-    listed = [_json(key) for key in keys]
-    return session.execute(_RESOLVE + " AND row_key = ANY(%s)", (replication, table, listed)).rowcount
+        return records.execute(closed).rowcount
+    texts = [_json(key) for key in keys]
+    parts = [texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE)]
+    return sum(records.execute(closed.where(t.row_key.in_(part))).rowcount for part in parts)
 
 
-def open_keys(session: Session, replication: str) -> dict[str, set[Key]]:
+def open_keys(records: sa.Connection, replication: str) -> dict[str, set[Key]]:
     """Return the keys of the rows that lack a change, by table: what the target has of them may be old."""
-    found: dict[str, set[Key]] = {}
-    for table, key in session.execute(_OPEN, (replication,)).fetchall():
+    t, found = cdc_dead_letters.c, dict[str, set[Key]]()
+    query = sa.select(t.source_table, t.row_key).where(t.replication == replication, t.resolved_at.is_(None))
+    for table, key in records.execute(query.distinct()):
         found.setdefault(table, set()).add(tuple(json.loads(key).values()))
     return found
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, Refused):
-        return str(error)
-    if not isinstance(error, psycopg.Error) or error.sqlstate is None:
-        return "a text has characters that PostgreSQL does not hold"
-    text = _QUOTED.sub("…", error.diag.message_primary or type(error).__name__)
-    in_copy = _COLUMN.search(error.diag.context or "")
-    column = error.diag.column_name or (in_copy[1] if in_copy else None)
-    where = f"column {column}: " if column else ""
-    rule = f", {error.diag.constraint_name}" if error.diag.constraint_name else ""
-    return f"{where}{text}{rule} [{error.sqlstate}]"
+def open_count(records: sa.Connection, replication: str) -> int:
+    """Return how many changes were refused whose rows have not gone in since."""
+    t = cdc_dead_letters.c
+    count = sa.select(sa.func.count()).where(t.replication == replication, t.resolved_at.is_(None))
+    return int(records.execute(count).scalar_one())
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from psycopg import sql
-
-from include.cdc import history, names, state
-from include.cdc.copy import STAGING
+from include.cdc import history, incidents, names, state
 from include.cdc.kafka import connector
 from include.cdc.models import Mode
 from include.cdc.run import CdcRun
 from include.cdc.state import State
+from include.cdc.targets.base import Target
 from include.errors import BadRequest, NeedsResync
-
-if TYPE_CHECKING:
-    import psycopg
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +23,9 @@ def stop(run: CdcRun) -> str:
     The slot stays, and with it all log from here on: the source keeps it until the replication is
     resumed, or dropped.
     """
-    with run.applying(run.settings.lock_wait), run.in_warehouse() as session:
-        row = run.row(session)
-        state.write(session, run.name, state=State.STOPPED, reason="stopped by hand", run_id=run.id)
+    with run.applying(run.settings.lock_wait), run.in_warehouse() as target:
+        row = run.row(target)
+        state.write(target.records, run.name, state=State.STOPPED, reason="stopped by hand", run_id=run.id)
         if _has_connector(run):
             connector.stop(run)
         keeps = run.at_source.keeps(row)
@@ -46,35 +41,33 @@ def resume(run: CdcRun) -> None:
     :raises NeedsResync: if the log that it has to read is gone.
     :raises BadRequest: for a replication that has no copy yet.
     """
-    with run.applying(run.settings.lock_wait), run.in_warehouse() as session:
-        row = run.row(session)
+    with run.applying(run.settings.lock_wait), run.in_warehouse() as target:
+        row = run.row(target)
         if row.state is State.NEEDS_RESYNC:
             raise NeedsResync(f"replication {run.name}: {row.reason}; run it with action=resync")
         if row.epoch is None:
             raise BadRequest(f"replication {run.name} has no copy yet; run it with action=start")
         if _has_connector(run):
             connector.resume(run)
-        state.write(session, run.name, state=State.STREAMING, reason=None, run_id=run.id)
+        state.write(target.records, run.name, state=State.STREAMING, reason=None, run_id=run.id)
         log.info("replication %s is resumed", run.name)
 
 
 def drop(run: CdcRun) -> None:
     """Follow the source no more: its slots and publication go, the tables in the warehouse stay as they are."""
-    with run.pinning(), run.applying(run.settings.lock_wait), run.in_warehouse() as session:
-        row = run.row(session)
+    with run.pinning(), run.applying(run.settings.lock_wait), run.in_warehouse() as target:
+        row = run.row(target)
         if _has_connector(run):
             connector.delete(run)
         run.at_source.forget(run.replication)
-        with session.transaction():
-            _drop_staging(run, session, [epoch for epoch in (row.epoch, row.next_epoch) if epoch])
+        records = target.records
+        with target.transaction():
+            _drop_staging(run, target, [epoch for epoch in (row.epoch, row.next_epoch) if epoch])
             values: dict[str, Any] = {"epoch": None, "next_epoch": None, "position": None, "next_position": None}
-            state.write(session, run.name, **values, state=State.DROPPED, reason="dropped by hand", run_id=run.id)
-            state.forget_epochs(session, run.name, [])
-            history.forget(session, run.name, [])
-            session.execute(
-                "UPDATE dbo.cdc_incidents SET closed_at = now() WHERE replication = %s AND closed_at IS NULL",
-                (run.name,),
-            )
+            state.write(records, run.name, **values, state=State.DROPPED, reason="dropped by hand", run_id=run.id)
+            state.forget_epochs(records, run.name, [])
+            history.forget(records, run.name, [])
+            incidents.close(records, run.name)
         log.info("replication %s is dropped; its tables in %s stay", run.name, run.replication.target_schema)
 
 
@@ -82,8 +75,7 @@ def _has_connector(run: CdcRun) -> bool:
     return run.replication.mode is Mode.KAFKA_CONNECT
 
 
-def _drop_staging(run: CdcRun, session: psycopg.Connection[Any], epochs: list[str]) -> None:
+def _drop_staging(run: CdcRun, target: Target, epochs: list[str]) -> None:
     for epoch in epochs:
-        for table in state.tables(session, run.name, epoch):
-            staged = sql.Identifier(STAGING, names.staging_table(run.name, table))
-            session.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(staged))
+        for table in state.tables(target.records, run.name, epoch):
+            target.drop_copy(names.staging_table(run.name, table))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from include.cdc import state
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow, State, Status
+from include.cdc.targets.base import Target
 from include.errors import NeedsResync
 
-if TYPE_CHECKING:
-    import psycopg
 
-
-def must_wait(session: psycopg.Connection[Any], run: CdcRun, row: ReplicationRow) -> str | None:
+def must_wait(target: Target, run: CdcRun, row: ReplicationRow) -> str | None:
     """
     Return why nothing is applied now, None if it is.
 
@@ -25,6 +21,6 @@ def must_wait(session: psycopg.Connection[Any], run: CdcRun, row: ReplicationRow
         raise NeedsResync(f"replication {run.name}: {row.reason}; run it with action=resync")
     if row.state is not State.STREAMING:
         return f"it is {row.state}; run it with action=resume"
-    tables = state.tables(session, run.name, row.epoch).values()
+    tables = state.tables(target.records, run.name, row.epoch).values()
     copying = [table.source_table for table in tables if table.status is not Status.LIVE]
     return f"{', '.join(copying)} is copied again, and would miss changes" if copying else None

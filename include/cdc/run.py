@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.cdc import state
 from include.cdc.models import Replication
 from include.cdc.sources.base import CdcSource
 from include.cdc.sources.opening import source_of
 from include.cdc.state import ReplicationRow
+from include.cdc.targets.base import Target
+from include.cdc.targets.opening import opened
 from include.connections import Connection
-from include.engines.postgres.connect import connect
-from include.engines.postgres.errors import translated
 from include.errors import BadRequest
 from include.locks import Lock, LockSpace, Name, hold
 from include.settings import Settings
 
 if TYPE_CHECKING:
-    import psycopg
-
     from include.cdc.prerequisites.kafka import KafkaParts
 
 
@@ -54,13 +52,10 @@ class CdcRun:
         return source_of(self.replication.kind, self.source, self.holder)
 
     @contextmanager
-    def in_warehouse(self) -> Iterator[psycopg.Connection[Any]]:
-        """Open a session with the warehouse in which each statement commits."""
-        with (
-            translated(f"replication {self.name}: the warehouse"),
-            connect(self.warehouse, self.holder, autocommit=True) as session,
-        ):
-            yield session
+    def in_warehouse(self) -> Iterator[Target]:
+        """Open a session with the warehouse."""
+        with opened(self.warehouse, self.holder) as target, target.doing(f"replication {self.name}: the warehouse"):
+            yield target
 
     @contextmanager
     def pinning(self) -> Iterator[Lock]:
@@ -76,13 +71,13 @@ class CdcRun:
         with hold(self.control, names, holder=self.holder, wait=wait) as lock:
             yield lock
 
-    def row(self, session: psycopg.Connection[Any]) -> ReplicationRow:
+    def row(self, target: Target) -> ReplicationRow:
         """
         Return the replication's row.
 
         :raises BadRequest: if it was never started, or was dropped.
         """
-        row = state.read(session, self.name)
+        row = state.read(target.records, self.name)
         if row is None or row.state is state.State.DROPPED:
             raise BadRequest(f"replication {self.name} was not started; run it with action=start")
         return row

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from psycopg import sql
+import sqlalchemy as sa
 
+from include.cdc.tables import cdc_replications, cdc_tables
 from include.errors import StreamBroken
-
-if TYPE_CHECKING:
-    import psycopg
+from include.metadata import now, upsert
 
 #: Of a copy that is made beside the stream.
-_BESIDE = frozenset({"next_epoch", "next_position", "run_id"})
+_BESIDE = frozenset({"next_epoch", "next_position", "run_id", "updated_at"})
 
 
 class State(StrEnum):
@@ -82,47 +81,36 @@ class TableRow:
     copied_at: datetime | None
 
 
-def read(session: psycopg.Connection[Any], name: str) -> ReplicationRow | None:
+def read(records: sa.Connection, name: str) -> ReplicationRow | None:
     """Return the row of a replication, None where it was never started."""
-    row = session.execute(
-        "SELECT name, state, epoch, next_epoch, position, next_position, revision, applied_at, source_at, events,"
-        " reason FROM dbo.cdc_replications WHERE name = %s",
-        (name,),
-    ).fetchone()
+    t = cdc_replications.c
+    others = (t.revision, t.applied_at, t.source_at, t.events, t.reason)
+    query = sa.select(t.state, t.epoch, t.next_epoch, t.position, t.next_position, *others).where(t.name == name)
+    row = records.execute(query).first()
     if row is None:
         return None
-    _, state, epoch, next_epoch, position, next_position, *others = row
-    return ReplicationRow(
-        name,
-        State(state),
-        epoch,
-        next_epoch,
-        json.loads(position) if position else None,
-        json.loads(next_position) if next_position else None,
-        *others,
-    )
+    state, epoch, next_epoch, position, next_position, *rest = row
+    return ReplicationRow(name, State(state), epoch, next_epoch, _parsed(position), _parsed(next_position), *rest)
 
 
-def write(session: psycopg.Connection[Any], name: str, **values: Any) -> None:
+def write(records: sa.Connection, name: str, **values: Any) -> None:
     """
     Write columns of a replication's row, which is made if it is missing; mappings are kept as JSON.
 
     A stream that runs breaks off where its own epoch, position or state is written.
     """
-    breaks = int(not _BESIDE.issuperset(values))
     values = {key: json.dumps(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    changes = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(k), sql.Literal(v)) for k, v in values.items()
-    )
-    update = sql.SQL(
-        "UPDATE dbo.cdc_replications SET updated_at = now(), revision = revision + {}, {} WHERE name = {}"
-    ).format(sql.Literal(breaks), changes, sql.Literal(name))
-    if not session.execute(update).rowcount:
-        _insert(session, "cdc_replications", {"name": name, **values})
+    values["updated_at"] = now()
+    t = cdc_replications.c
+    update = cdc_replications.update().where(t.name == name).values(**values)
+    if not _BESIDE.issuperset(values):
+        update = update.values(revision=t.revision + 1)
+    if not records.execute(update).rowcount:
+        records.execute(cdc_replications.insert().values(name=name, **values))
 
 
 def advance(
-    session: psycopg.Connection[Any],
+    records: sa.Connection,
     row: ReplicationRow,
     revision: int,
     position: Mapping[str, Any],
@@ -134,58 +122,64 @@ def advance(
 
     :raises StreamBroken: if somebody else wrote meanwhile: two streams, a resync, a stop.
     """
-    moved = session.execute(
-        "UPDATE dbo.cdc_replications SET position = %s, applied_at = now(), source_at = coalesce(%s, source_at),"
-        " events = events + %s, revision = revision + 1, updated_at = now()"
-        " WHERE name = %s AND epoch = %s AND revision = %s",
-        (json.dumps(position), source_at, events, row.name, row.epoch, revision),
-    ).rowcount
-    if not moved:
+    t = cdc_replications.c
+    mine = (t.name == row.name, t.epoch == row.epoch, t.revision == revision)
+    values = {"position": json.dumps(position), "revision": t.revision + 1}
+    if not records.execute(_applied(events, source_at).where(*mine).values(**values)).rowcount:
         raise StreamBroken(f"replication {row.name}: another run changed it meanwhile; nothing of this batch is kept")
     return revision + 1
 
 
-def tables(session: psycopg.Connection[Any], name: str, epoch: str) -> dict[str, TableRow]:
+def count(records: sa.Connection, row: ReplicationRow, source_at: datetime | None, events: int) -> None:
+    """
+    Count what one of several consumers applied, in the transaction of its rows; ``source_at`` never goes back.
+
+    :raises StreamBroken: if the replication was copied anew or dropped meanwhile.
+    """
+    t = cdc_replications.c
+    later = sa.or_(t.source_at.is_(None), t.source_at < source_at)
+    at = source_at and sa.case((later, sa.literal(source_at, t.source_at.type)), else_=t.source_at)
+    if not records.execute(_applied(events, at).where(t.name == row.name, t.epoch == row.epoch)).rowcount:
+        raise StreamBroken(f"replication {row.name}: it was copied anew or dropped; nothing of this batch is kept")
+
+
+def _applied(events: int, source_at: Any) -> sa.Update:
+    at, known = now(), {} if source_at is None else {"source_at": source_at}
+    counted = cdc_replications.c.events + events
+    return cdc_replications.update().values(applied_at=at, updated_at=at, events=counted, **known)
+
+
+def tables(records: sa.Connection, name: str, epoch: str) -> dict[str, TableRow]:
     """Return the tables of an epoch by their names at the source."""
-    rows = session.execute(
-        "SELECT source_table, target_table, status, snapshot, chunk_key, rows_expected, rows_copied, seconds,"
-        " copied_at FROM dbo.cdc_tables WHERE replication = %s AND epoch = %s ORDER BY 1",
-        (name, epoch),
-    ).fetchall()
+    t = cdc_tables.c
+    columns = (t.source_table, t.target_table, t.status, t.snapshot, t.chunk_key)
+    counts = (t.rows_expected, t.rows_copied, t.seconds, t.copied_at)
+    query = sa.select(*columns, *counts).where(t.replication == name, t.epoch == epoch).order_by(t.source_table)
     return {
-        row[0]: TableRow(row[0], row[1], Status(row[2]), row[3], json.loads(row[4]) if row[4] else None, *row[5:])
-        for row in rows
+        row[0]: TableRow(row[0], row[1], Status(row[2]), row[3], _parsed(row[4]), *row[5:])
+        for row in records.execute(query)
     }
 
 
-def write_table(session: psycopg.Connection[Any], name: str, epoch: str, table: str, **values: Any) -> None:
+def write_table(records: sa.Connection, name: str, epoch: str, table: str, **values: Any) -> None:
     """Write columns of a table's row, which is made if it is missing; lists are kept as JSON."""
     values = {key: json.dumps(value) if isinstance(value, list) else value for key, value in values.items()}
     key = {"replication": name, "epoch": epoch, "source_table": table}
-    changes = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(k), sql.Literal(v)) for k, v in values.items()
-    )
-    found = sql.SQL(" AND ").join(sql.SQL("{} = {}").format(sql.Identifier(k), sql.Literal(v)) for k, v in key.items())
-    update = sql.SQL("UPDATE dbo.cdc_tables SET updated_at = now(), {} WHERE {}").format(changes, found)
-    if not session.execute(update).rowcount:
-        _insert(session, "cdc_tables", {**key, **values})
+    upsert(records, cdc_tables, key, {"updated_at": now(), **values})
 
 
-def _insert(session: psycopg.Connection[Any], table: str, values: Mapping[str, Any]) -> None:
-    columns = sql.SQL(", ").join(map(sql.Identifier, values))
-    literals = sql.SQL(", ").join(map(sql.Literal, values.values()))
-    statement = sql.SQL("INSERT INTO {} (updated_at, {}) VALUES (now(), {})")
-    session.execute(statement.format(sql.Identifier("dbo", table), columns, literals))
-
-
-def forget_epochs(session: psycopg.Connection[Any], name: str, keep: Sequence[str]) -> None:
+def forget_epochs(records: sa.Connection, name: str, keep: Sequence[str]) -> None:
     """Remove the rows of the tables of all other epochs."""
-    session.execute("DELETE FROM dbo.cdc_tables WHERE replication = %s AND epoch <> ALL (%s)", (name, list(keep)))
+    t = cdc_tables.c
+    records.execute(cdc_tables.delete().where(t.replication == name, t.epoch.not_in(list(keep))))
 
 
-def forget_tables(session: psycopg.Connection[Any], name: str, epoch: str, tables: Sequence[str]) -> None:
+def forget_tables(records: sa.Connection, name: str, epoch: str, tables: Sequence[str]) -> None:
     """Remove the rows of some tables of an epoch."""
-    session.execute(
-        "DELETE FROM dbo.cdc_tables WHERE replication = %s AND epoch = %s AND source_table = ANY(%s)",
-        (name, epoch, list(tables)),
-    )
+    t = cdc_tables.c
+    gone = (t.replication == name, t.epoch == epoch, t.source_table.in_(list(tables)))
+    records.execute(cdc_tables.delete().where(*gone))
+
+
+def _parsed(text: str | None) -> Any:
+    return json.loads(text) if text else None

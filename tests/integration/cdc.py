@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from include.cdc.follow import Task
 from include.cdc.models import Kind, Replication
 from include.cdc.run import CdcRun
 from include.cdc.sources.postgres import PostgresCdcSource
+from include.cdc.targets.postgres import PostgresTarget, opened
 from include.connections import Connection, parse
 from include.demo.postgres import EmbeddedPostgres
 from include.demo.shop import rows_of
@@ -65,6 +66,9 @@ class CdcStage:
 
     def connect_warehouse(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.server.dsn(self.warehouse_connection.database), autocommit=True)
+
+    def in_warehouse(self) -> AbstractContextManager[PostgresTarget]:
+        return opened(self.warehouse_connection, "test")
 
     def at_source(self, *statements: str) -> None:
         with self.connect_source() as session:

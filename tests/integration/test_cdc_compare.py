@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from include.cdc.changes import TargetTable
-from include.cdc.compare import SAMPLE, TableComparison, compare
+from include.cdc.comparison import SAMPLE, TableComparison
+from include.cdc.targets.postgres_compare import compare
 from include.engines.postgres.connect import connect
 from tests.integration.cdc import CdcStage
 

@@ -54,8 +54,8 @@ class Shop:
         source = self.run.at_source
         assert isinstance(source, MysqlCdcSource)
         end, until = source.end(), time.monotonic() + 60
-        with self.run.in_warehouse() as session:
-            prefix = topic_prefix("shop", self.run.row(session).epoch or "")
+        with self.run.in_warehouse() as target:
+            prefix = topic_prefix("shop", self.run.row(target).epoch or "")
         while source.place_of(self.worker.offset(prefix) or {"file": "none.0", "pos": 0}) < end:
             assert time.monotonic() < until
             time.sleep(0.1)
@@ -132,11 +132,11 @@ def test_a_source_without_slots_is_followed_by_topics(shop: Shop) -> None:
     shop.consume()
     assert shop.differences() == {}
 
-    with shop.run.in_warehouse() as session:
-        position = shop.run.row(session).position
+    with shop.run.in_warehouse() as target:
+        position = shop.run.row(target).position
         assert position is not None
         purged = {**position, "offset": {**position["offset"], "file": "binlog.000000", "gtids": ""}}
-        state.write(session, "shop", position=purged)
+        state.write(target.records, "shop", position=purged)
     assert health.check(shop.run).reasons == [], "the connector is further than the pin"
     operate.drop(shop.run)
     assert shop.server.cluster.connectors == {}

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -24,6 +23,7 @@ from include.cdc.kafka.brokers import Brokers
 from include.cdc.kafka.client import Message
 from include.cdc.kafka.consumer import Consumed, Share, consume, lag
 from include.cdc.kafka.topics import topic_prefix
+from include.cdc.targets.postgres import PostgresTarget, opened
 from include.connections import Connection, parse
 from include.demo.postgres import EmbeddedPostgres
 from include.engines.postgres.connect import connect
@@ -41,7 +41,7 @@ import os, signal, sys
 from include.cdc.kafka import client, consumer
 from include.cdc.kafka.brokers import Brokers
 from include.connections import parse
-from include.engines.postgres.connect import connect
+from include.cdc.targets.postgres import opened
 from tests.integration.test_cdc_consumer import record
 
 brokers, warehouse, epoch, point, batches = sys.argv[1:]
@@ -51,11 +51,11 @@ def die(at):
     if at == point and left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-def handle(session, messages):
+def handle(target, messages):
     global left
     left -= 1
     die("before the rows")
-    record(session, messages)
+    record(target, messages)
     die("before the commit")
 
 tell = client.Client.tell
@@ -66,13 +66,14 @@ def told(self, offsets):
     die("after the brokers were told")
 
 client.Client.tell = told
-session = connect(parse("warehouse", warehouse))
-consumer.consume(Brokers("kafka", {"bootstrap.servers": brokers}), session, "shop", epoch, handle, batch=50)
+with opened(parse("warehouse", warehouse), "test") as target:
+    consumer.consume(Brokers("kafka", {"bootstrap.servers": brokers}), target, "shop", epoch, handle, batch=50)
 """
 
 
-def record(session: psycopg.Connection[Any], messages: Sequence[Message]) -> None:
+def record(target: PostgresTarget, messages: Sequence[Message]) -> None:
     """Write down what was handed over; what comes twice is there twice."""
+    session = target.session
     session.cursor().executemany(
         "INSERT INTO public.applied (topic, part, place, key, value, backend) VALUES (%s, %s, %s, %s, %s, %s)",
         [(m.topic, m.partition, m.offset, m.key, m.value, session.info.backend_pid) for m in messages],
@@ -113,7 +114,7 @@ class Epoch:
     brokers: Brokers
     warehouse: Connection
     producer: Producer
-    session: psycopg.Connection[Any]
+    target: PostgresTarget
 
     def topic(self, table: str = "public.orders") -> str:
         return f"{topic_prefix('shop', self.name)}.{table}"
@@ -124,7 +125,7 @@ class Epoch:
         assert self.producer.flush(30) == 0
 
     def consume(self, handle: consumer.Handle = record, **options: Any) -> Consumed:
-        return consume(self.brokers, self.session, "shop", self.name, handle, **options)
+        return consume(self.brokers, self.target, "shop", self.name, handle, **options)
 
     def applied(self) -> list[tuple[Any, ...]]:
         with connect(self.warehouse) as session:
@@ -140,15 +141,15 @@ class Epoch:
         assert all(values == sorted(values) for values in order.values())
 
     def kept(self) -> dict[tuple[str, int], int]:
-        with connect(self.warehouse) as session:
-            return offsets.read(session, "shop", self.name)
+        with opened(self.warehouse, "test") as target:
+            return offsets.read(target.records, "shop", self.name)
 
 
 @pytest.fixture
 def epoch(brokers: Brokers, warehouse: Connection) -> Iterator[Epoch]:
     producer = Producer({**brokers.settings, "linger.ms": 5})
-    with closing(connect(warehouse)) as session:
-        yield Epoch(next(EPOCHS), brokers, warehouse, producer, session)
+    with opened(warehouse, "test") as target:
+        yield Epoch(next(EPOCHS), brokers, warehouse, producer, target)
 
 
 def test_all_is_applied_once_and_the_next_run_goes_on(epoch: Epoch) -> None:
@@ -158,7 +159,7 @@ def test_all_is_applied_once_and_the_next_run_goes_on(epoch: Epoch) -> None:
     assert done.batches >= 5
     assert epoch.consume().messages == 0
     epoch.write(30, first=500)
-    assert sum(lag(epoch.brokers, epoch.session, "shop", epoch.name).values()) == 30
+    assert sum(lag(epoch.brokers, epoch.target, "shop", epoch.name).values()) == 30
     assert epoch.consume().messages == 30
     epoch.assert_applied_once(530)
 
@@ -203,9 +204,9 @@ def test_messages_are_handed_over_as_text_with_headers_and_without_tombstones(ep
 def test_what_fails_while_it_is_applied_is_read_again(epoch: Epoch) -> None:
     epoch.write(60)
 
-    def fail(session: psycopg.Connection[Any], messages: Sequence[Message]) -> None:
-        record(session, messages)
-        session.execute("SELECT * FROM missing")
+    def fail(target: PostgresTarget, messages: Sequence[Message]) -> None:
+        record(target, messages)
+        target.session.execute("SELECT * FROM missing")
 
     with pytest.raises(SchemaMismatch, match="replication shop: applying changes"):
         epoch.consume(fail)
@@ -242,8 +243,8 @@ def test_consumers_share_the_partitions(epoch: Epoch) -> None:
     epoch.write(400, "public.items", first=400)
 
     def work(number: int) -> None:
-        with closing(connect(epoch.warehouse)) as session:
-            consume(epoch.brokers, session, "shop", epoch.name, record, share=Share(number, 3), batch=50)
+        with opened(epoch.warehouse, "test") as target:
+            consume(epoch.brokers, target, "shop", epoch.name, record, share=Share(number, 3), batch=50)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -268,16 +269,16 @@ def test_of_two_who_read_the_same_the_second_applies_nothing(epoch: Epoch) -> No
     refused: list[Exception] = []
 
     def second() -> None:
-        with closing(connect(epoch.warehouse)) as session:
+        with opened(epoch.warehouse, "test") as target:
             try:
-                consume(epoch.brokers, session, "shop", epoch.name, record)
+                consume(epoch.brokers, target, "shop", epoch.name, record)
             except LockHeld as error:
                 refused.append(error)
 
     thread = threading.Thread(target=second)
 
-    def first(session: psycopg.Connection[Any], messages: Sequence[Message]) -> None:
-        record(session, messages)
+    def first(target: PostgresTarget, messages: Sequence[Message]) -> None:
+        record(target, messages)
         thread.start()
         # a session of its own, as within a transaction the view stays as it was first looked at
         with closing(connect(epoch.warehouse, autocommit=True)) as looking:
@@ -298,8 +299,8 @@ def test_a_run_that_goes_on_reads_what_is_written_meanwhile_in_new_topics_too(
 
     class Enough(Exception): ...
 
-    def handle(session: psycopg.Connection[Any], messages: Sequence[Message]) -> None:
-        record(session, messages)
+    def handle(target: PostgresTarget, messages: Sequence[Message]) -> None:
+        record(target, messages)
         for write in itertools.islice(writes, 1):
             write()
         if messages[-1].topic == epoch.topic("public.items"):
@@ -328,7 +329,7 @@ def test_an_offset_that_is_purged_needs_a_resync(epoch: Epoch) -> None:
         epoch.consume()
     assert len(epoch.applied()) == 1
     with pytest.raises(NeedsResync):
-        lag(epoch.brokers, epoch.session, "shop", epoch.name)
+        lag(epoch.brokers, epoch.target, "shop", epoch.name)
 
 
 def test_what_was_purged_before_it_was_ever_read_needs_a_resync(epoch: Epoch) -> None:
@@ -347,8 +348,8 @@ def test_what_is_purged_while_it_is_read_needs_a_resync(epoch: Epoch, monkeypatc
 @pytest.mark.parametrize(("table", "offset"), [("public.gone", 5), ("public.orders", 1000)])
 def test_a_topic_that_was_removed_or_made_anew_needs_a_resync(epoch: Epoch, table: str, offset: int) -> None:
     epoch.write(5)
-    with epoch.session.transaction():
-        offsets.begin(epoch.session, "shop", epoch.name, {(epoch.topic(table), 0): offset})
+    with epoch.target.transaction():
+        offsets.begin(epoch.target.records, "shop", epoch.name, {(epoch.topic(table), 0): offset})
     with pytest.raises(NeedsResync):
         epoch.consume()
     assert epoch.applied() == []
@@ -379,8 +380,7 @@ def test_a_setting_that_is_none_is_named(epoch: Epoch) -> None:
 
 
 def test_what_would_be_committed_with_other_work_is_refused(epoch: Epoch) -> None:
-    epoch.session.execute("SELECT 1")
-    with pytest.raises(ValueError, match="a transaction is open"):
+    with epoch.target.transaction(), pytest.raises(ValueError, match="a transaction is open"):
         epoch.consume()
 
 

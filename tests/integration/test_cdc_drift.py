@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
 
-import psycopg
 import pytest
 
 from include.cdc.changes import TargetTable
 from include.cdc.drift import Drift, compare, follow
 from include.cdc.sources.base import Column
 from include.cdc.sources.postgres_rows import PostgresRows
+from include.cdc.targets.postgres import PostgresTarget, opened
 from include.connections import parse
 from include.demo.postgres import EmbeddedPostgres
-from include.engines.postgres.connect import connect
 from include.errors import SchemaMismatch
 from tests.integration.conftest import drop_database, fresh_database
 
@@ -46,15 +43,18 @@ def database(server: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def session(server: EmbeddedPostgres, database: str) -> Iterator[psycopg.Connection[Any]]:
-    with closing(connect(parse("warehouse", server.uri(database)))) as session:
-        session.execute(SOURCE)
-        yield session
-        session.rollback()
+def target(server: EmbeddedPostgres, database: str) -> Iterator[PostgresTarget]:
+    """A session in a transaction that leaves nothing."""
+    with (
+        opened(parse("warehouse", server.uri(database)), "test") as target,
+        target.session.transaction(force_rollback=True),
+    ):
+        target.session.execute(SOURCE)
+        yield target
 
 
-def test_the_columns_of_a_source_come_with_types_that_can_be_replicated_and_what_old_rows_have(session):
-    columns = PostgresRows(session).columns("public.t")
+def test_the_columns_of_a_source_come_with_types_that_can_be_replicated_and_what_old_rows_have(target):
+    columns = PostgresRows(target.session).columns("public.t")
     at = columns.pop("at")
     assert at.type == "timestamp(3) with time zone"
     assert at.missing is not None
@@ -119,30 +119,30 @@ def test_what_cannot_be_replicated_and_a_lost_key_are_refused():
     )
 
 
-def test_the_target_follows_and_older_changes_get_what_older_rows_have(session):
-    columns = PostgresRows(session).columns("public.t")
+def test_the_target_follows_and_older_changes_get_what_older_rows_have(target):
+    columns = PostgresRows(target.session).columns("public.t")
     drift = compare({name: column.type for name, column in columns.items()}, TARGET)
     assert (drift.dropped, list(drift.refused)) == (("old",), ["a"])
     drift.added.pop("m")
     drift.added.pop("word")
     missing = {name: column.missing for name, column in columns.items()}
-    followed = follow(session, TARGET, Drift({"m": "text", "word": "text"}, (), drift.widened), missing)
+    followed = follow(target, TARGET, Drift({"m": "text", "word": "text"}, (), drift.widened), missing)
     assert followed.columns == {**TARGET.columns, "n": "numeric(12,4)", "m": "text", "word": "text"}
-    followed = follow(session, followed, Drift(drift.added, drift.dropped), missing)
-    session.execute("INSERT INTO target.t (id) VALUES (2)")
-    rows = session.execute("SELECT id, n::text, old, word, many, s FROM target.t ORDER BY id").fetchall()
+    followed = follow(target, followed, Drift(drift.added, drift.dropped), missing)
+    target.session.execute("INSERT INTO target.t (id) VALUES (2)")
+    rows = target.session.execute("SELECT id, n::text, old, word, many, s FROM target.t ORDER BY id").fetchall()
     assert rows == [(1, "1.5000", "kept", "it's", [1, 2], None), (2, None, None, "it's", [1, 2], None)]
     again = compare({name: columns[name][0] for name in columns if name != "a"}, followed)
     assert again == Drift(dropped=("old",))
-    assert follow(session, followed, again, missing) == followed
+    assert follow(target, followed, again, missing) == followed
 
 
-def test_a_column_under_a_new_name_is_not_taken_for_a_new_one(session):
+def test_a_column_under_a_new_name_is_not_taken_for_a_new_one(target):
     with pytest.raises(SchemaMismatch, match="column renamed may be old under a new name"):
-        follow(session, TARGET, Drift(added={"renamed": "text"}, dropped=("old",)), {})
+        follow(target, TARGET, Drift(added={"renamed": "text"}, dropped=("old",)), {})
 
 
-def test_a_column_dropped_long_ago_does_not_stand_in_the_way_of_a_new_one(session):
-    follow(session, TARGET, Drift(dropped=("old",)), {})
-    followed = follow(session, TARGET, Drift(added={"new": "text"}, dropped=("old",)), {})
+def test_a_column_dropped_long_ago_does_not_stand_in_the_way_of_a_new_one(target):
+    follow(target, TARGET, Drift(dropped=("old",)), {})
+    followed = follow(target, TARGET, Drift(added={"new": "text"}, dropped=("old",)), {})
     assert "new" in followed.columns

@@ -37,16 +37,16 @@ def stage(cdc_stage: CdcStage) -> CdcStage:
 
 
 def row_of(stage: CdcStage) -> ReplicationRow:
-    with stage.connect_warehouse() as session:
-        row = state.read(session, SHOP.name)
+    with stage.in_warehouse() as target:
+        row = state.read(target.records, SHOP.name)
     assert row is not None
     return row
 
 
 def tables_of(stage: CdcStage) -> dict[str, TableRow]:
     row = row_of(stage)
-    with stage.connect_warehouse() as session:
-        return state.tables(session, SHOP.name, row.next_epoch or row.epoch or "")
+    with stage.in_warehouse() as target:
+        return state.tables(target.records, SHOP.name, row.next_epoch or row.epoch or "")
 
 
 def slots_of(stage: CdcStage) -> list[str]:
@@ -198,8 +198,8 @@ def wait_for(stage: CdcStage, query: str) -> None:
 def test_a_table_that_is_not_followed_for_a_while_does_not_count_as_copied(stage: CdcStage) -> None:
     replicate.copy(run_of(stage, "start"))
     less = replication("shop", tables=["shop.*"], exclude=["shop.carts"], target_schema="shop_copy")
-    with stage.connect_warehouse() as session:
-        Batches.of(run_of(stage, "less", less), session, row_of(stage))
+    with stage.in_warehouse() as target:
+        Batches.of(run_of(stage, "less", less), target, row_of(stage))
     assert "shop.carts" not in tables_of(stage)
     with pytest.raises(NotReady, match=r"shop_copy\.carts is there and was not copied"):
         replicate.copy(run_of(stage, "start again"))
@@ -248,19 +248,19 @@ def test_without_its_slot_nothing_is_applied_until_a_resync(stage: CdcStage) -> 
 def test_a_table_that_was_made_anew_needs_a_resync(stage: CdcStage) -> None:
     run = run_of(stage, "start")
     replicate.copy(run)
-    with stage.connect_warehouse() as session:
-        assert_readable(run, session, row_of(stage), EVERY)
+    with stage.in_warehouse() as target:
+        assert_readable(run, target, row_of(stage), EVERY)
         stage.at_source("DROP TABLE shop.carts; CREATE TABLE shop.carts (id int PRIMARY KEY)")
         with pytest.raises(NeedsResync, match=r"shop\.carts was taken off"):
-            assert_readable(run, session, row_of(stage), EVERY)
+            assert_readable(run, target, row_of(stage), EVERY)
     assert row_of(stage).state is State.NEEDS_RESYNC
 
 
 def test_what_is_begun_is_whole(stage: CdcStage) -> None:
     with pytest.raises(BadRequest, match="has no copy yet"):
         begin(run_of(stage, "too early"), resync=True, tables=["shop.carts"])
-    with stage.connect_warehouse() as session:
-        assert state.read(session, "shop") is None
+    with stage.in_warehouse() as target:
+        assert state.read(target.records, "shop") is None
     begin(run_of(stage, "begin"))
     stage.at_source("CREATE TABLE shop.newer (id int PRIMARY KEY)")
     for table in sorted(EVERY - {"shop.carts"}):

@@ -114,11 +114,11 @@ def test_a_stopped_replication_warns_of_a_disk_that_may_fill() -> None:
 def run(cdc_stage: CdcStage) -> CdcRun:
     """A replication that streams: its slot is there, and its table is live."""
     cdc_stage.at_source("CREATE TABLE orders (id int PRIMARY KEY)")
-    with cdc_stage.source.export(SLOT.name) as pin, cdc_stage.connect_warehouse() as session:
+    with cdc_stage.source.export(SLOT.name) as pin, cdc_stage.in_warehouse() as target:
         position = {"pinned": pin.lsn, "offset": None}
         values = {"epoch": EPOCH, "position": position, "applied_at": datetime.now(UTC), "source_at": datetime.now(UTC)}
-        state.write(session, "shop", state=State.STREAMING, **values)
-        state.write_table(session, "shop", EPOCH, "public.orders", target_table="orders", status=Status.LIVE)
+        state.write(target.records, "shop", state=State.STREAMING, **values)
+        state.write_table(target.records, "shop", EPOCH, "public.orders", target_table="orders", status=Status.LIVE)
     chosen = replication()
     connections = (cdc_stage.source_connection, cdc_stage.warehouse_connection, cdc_stage.control_connection)
     return CdcRun("test", chosen, *connections, Settings(lock_wait=0.0), "test")
@@ -167,9 +167,9 @@ def test_a_source_that_does_not_answer_is_a_cause_and_leaves_what_it_hides_open(
 def test_a_warehouse_that_does_not_answer_is_a_cause(run: CdcRun) -> None:
     found = check(replace(run, warehouse=replace(run.warehouse, port=1)))
     assert [reason.kind for reason in found.reasons] == [Cause.WAREHOUSE]
-    with run.in_warehouse() as session:
-        session.close()
-        found = health(run, session)
+    with run.in_warehouse() as target:
+        target.session.close()
+        found = health(run, target)
     assert (found.status, [reason.kind for reason in found.reasons]) == (Verdict.UNHEALTHY, [Cause.WAREHOUSE])
 
 
@@ -187,8 +187,8 @@ def test_a_connector_that_does_not_run_is_a_cause_once_there_is_a_copy(run: CdcR
     server.cluster.connectors["retail_sync_shop"] = Connector({})
     assert check(in_kafka).reasons == []
     server.stop()
-    with run.in_warehouse() as session:
-        state.write(session, "shop", state=State.COPYING, epoch=None, next_epoch=EPOCH)
+    with run.in_warehouse() as target:
+        state.write(target.records, "shop", state=State.COPYING, epoch=None, next_epoch=EPOCH)
     assert check(in_kafka).reasons == []
 
 
@@ -197,9 +197,9 @@ def test_dead_letters_and_incidents_of_others_count(run: CdcRun, stage: CdcStage
         "INSERT INTO dbo.cdc_dead_letters (replication, epoch, source_table, row_key, content, reason, created_at)"
         f" VALUES ('shop', '{EPOCH}', 'public.orders', '1', '', 'too long', now())"
     )
-    with stage.connect_warehouse() as session:
-        incidents.report(session, "shop", "schema_change", "public.orders", "degraded", "id: resync the table")
-        incidents.report(session, "shop", "schema_change", "public.goods", "degraded", "x")
+    with stage.in_warehouse() as target:
+        incidents.report(target, "shop", "schema_change", "public.orders", "degraded", "id: resync the table")
+        incidents.report(target, "shop", "schema_change", "public.goods", "degraded", "x")
     found = check(run)
     assert found.status is Verdict.DEGRADED
     texts = [reason.text for reason in found.reasons]
@@ -209,11 +209,11 @@ def test_dead_letters_and_incidents_of_others_count(run: CdcRun, stage: CdcStage
 
 
 def test_an_incident_is_open_once_a_kind_and_subject(stage: CdcStage) -> None:
-    with stage.connect_warehouse() as session:
+    with stage.in_warehouse() as target:
         for subject in ("public.a", "public.b", "public.a"):
-            incidents.report(session, "shop", "schema_change", subject, Severity.DEGRADED, f"about {subject}")
-        incidents.report(session, "shop", "schema_change", "public.a", Severity.UNHEALTHY, "worse")
-        first, second = incidents.open_incidents(session, "shop")
+            incidents.report(target, "shop", "schema_change", subject, Severity.DEGRADED, f"about {subject}")
+        incidents.report(target, "shop", "schema_change", "public.a", Severity.UNHEALTHY, "worse")
+        first, second = incidents.open_incidents(target.records, "shop")
         assert (first.subject, first.seen, first.severity, first.detail) == (
             "public.a",
             3,
@@ -221,8 +221,8 @@ def test_an_incident_is_open_once_a_kind_and_subject(stage: CdcStage) -> None:
             "worse",
         )
         assert (second.subject, second.seen) == ("public.b", 1)
-        assert incidents.close(session, "shop", "schema_change", "public.b") == 1
-        assert incidents.close(session, "shop", "schema_change") == 1
-        assert incidents.open_incidents(session, "shop") == []
-        incidents.report(session, "shop", "schema_change", "public.a")
-        assert [incident.seen for incident in incidents.open_incidents(session, "shop")] == [1]
+        assert incidents.close(target.records, "shop", "schema_change", "public.b") == 1
+        assert incidents.close(target.records, "shop", "schema_change") == 1
+        assert incidents.open_incidents(target.records, "shop") == []
+        incidents.report(target, "shop", "schema_change", "public.a")
+        assert [incident.seen for incident in incidents.open_incidents(target.records, "shop")] == [1]

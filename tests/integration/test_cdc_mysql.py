@@ -151,12 +151,12 @@ def test_a_stream_that_goes_on_ends_when_its_time_is_over(shop: Shop) -> None:
 
 def test_a_log_that_was_purged_needs_a_resync(shop: Shop) -> None:
     replicate.copy(shop.run("copy"))
-    with shop.stage.connect_warehouse() as session:
-        row = state.read(session, "shop")
+    with shop.stage.in_warehouse() as target:
+        row = state.read(target.records, "shop")
         assert row is not None
         assert row.position is not None
         old = {**row.position["offset"], "file": "binlog.000000", "gtids": ""}
-        state.write(session, "shop", position={**row.position, "offset": old})
+        state.write(target.records, "shop", position={**row.position, "offset": old})
     with pytest.raises(NeedsResync, match="has purged binary log"):
         follow(shop.run("stream"), Task())
     assert health.check(shop.run("look")).status == "unhealthy"
@@ -170,11 +170,11 @@ def test_a_stopped_replication_says_how_long_the_log_is_kept(shop: Shop) -> None
     assert "the source keeps its binary logs for" in operate.stop(shop.run("stop"))
     operate.resume(shop.run("resume"))
     operate.drop(shop.run("drop"))
-    with shop.stage.connect_warehouse() as session:
-        row = state.read(session, "shop")
+    with shop.stage.in_warehouse() as target:
+        row = state.read(target.records, "shop")
         assert row is not None
         assert row.state is State.DROPPED
-        assert session.execute("SELECT count(*) FROM dbo.cdc_definitions").fetchone() == (0,)
+        assert target.session.execute("SELECT count(*) FROM dbo.cdc_definitions").fetchone() == (0,)
 
 
 def test_what_is_in_the_way_is_named_with_its_remedy(shop: Shop) -> None:

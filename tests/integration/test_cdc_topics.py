@@ -126,8 +126,8 @@ def test_topics_are_applied_once_and_the_connector_is_kept(
     stage.at_source("TRUNCATE shop.carts")
     work(stage, connect_server, brokers, tmp_path, "second")
     consume_all(run)
-    with stage.connect_warehouse() as session:
-        (incident,) = open_incidents(session, "shop")
+    with stage.in_warehouse() as target:
+        (incident,) = open_incidents(target.records, "shop")
     assert (incident.kind, incident.subject) == ("truncated", "shop.carts")
 
     operate.stop(run)

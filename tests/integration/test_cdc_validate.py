@@ -225,12 +225,12 @@ def test_rows_that_happen_to_be_at_the_target_do_not_count_as_copied(cdc_stage: 
     cdc_stage.at_warehouse("CREATE SCHEMA shop", "CREATE VIEW shop.orders AS SELECT 1 AS id")
     (found,) = validated(cdc_stage, GOOD)
     assert found.startswith("shop.orders is there and was not copied by this replication;")
-    with cdc_stage.connect_warehouse() as session:
-        state.write(session, "shop", state=state.State.COPYING, next_epoch="1")
+    with cdc_stage.in_warehouse() as target:
+        state.write(target.records, "shop", state=state.State.COPYING, next_epoch="1")
         values = {"target_table": "orders", "status": state.Status.PENDING}
-        state.write_table(session, "shop", "1", "public.orders", **values)
+        state.write_table(target.records, "shop", "1", "public.orders", **values)
         assert validated(cdc_stage, GOOD) == [found]
-        state.write_table(session, "shop", "1", "public.orders", **{**values, "status": state.Status.LIVE})
+        state.write_table(target.records, "shop", "1", "public.orders", **{**values, "status": state.Status.LIVE})
         assert validated(cdc_stage, GOOD) == []
 
 

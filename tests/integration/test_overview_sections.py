@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from include.cdc import incidents, state
 from include.cdc.incidents import Severity
 from include.cdc.state import State
+from include.cdc.targets.postgres import PostgresTarget, opened
 from include.cli import common
 from include.cli.app import app
 from include.demo.postgres import EmbeddedPostgres
@@ -262,11 +263,15 @@ def test_orders_run_as_long_as_their_store_is_locked(
     ]
 
 
+def in_warehouse(stage: Stage) -> AbstractContextManager[PostgresTarget]:
+    return opened(stage.warehouse.connection, "test")
+
+
 def test_copies_and_streams_run_as_long_as_they_are_locked(stage: Stage) -> None:
-    with stage.connect_warehouse() as session:
-        state.write(session, "shop", state="streaming", epoch="1", events=50, run_id="stream")
+    with in_warehouse(stage) as target:
+        state.write(target.records, "shop", state="streaming", epoch="1", events=50, run_id="stream")
         copy = {"target_table": "stock", "status": "copying", "rows_expected": 100, "rows_copied": 40, "seconds": 2.0}
-        state.write_table(session, "shop", "1", "public.stock", **copy, run_id="copy")
+        state.write_table(target.records, "shop", "1", "public.stock", **copy, run_id="copy")
     names = [
         Name(LockSpace.REPLICATION, "shop apply"),
         Name(LockSpace.REPLICATED_TABLE, "shop public.stock"),
@@ -290,11 +295,11 @@ def of_shop(stage: Stage) -> dict[str, Any]:
 
 def test_a_replication_is_as_its_tables_say(stage: Stage) -> None:
     assert of_shop(stage)["status"] == "new"
-    with stage.connect_warehouse() as session:
-        state.write(session, "shop", state="streaming", epoch="1", events=50, applied_at=now())
+    with in_warehouse(stage) as target:
+        state.write(target.records, "shop", state="streaming", epoch="1", events=50, applied_at=now())
         for table in ("a", "b"):
-            state.write_table(session, "shop", "1", table, target_table=table, status="live")
-        session.execute(
+            state.write_table(target.records, "shop", "1", table, target_table=table, status="live")
+        target.session.execute(
             "INSERT INTO dbo.cdc_applies (run_id, replication, epoch, events, upserted, deleted, dead, batches,"
             " lag_seconds, started_at, finished_at, caught_up)"
             " SELECT 'run', 'shop', '1', 30, 30, 0, 0, 1, 0.5, now() - number * interval '1 minute',"
@@ -306,15 +311,15 @@ def test_a_replication_is_as_its_tables_say(stage: Stage) -> None:
         assert shop["history"][0][0] < shop["history"][-1][0]
         assert 50 < shop["lag_seconds"] < 70
         assert 25 < shop["events_per_minute"] < 31
-        incidents.report(session, "shop", "lag_seconds", detail="the target is 9 s behind")
+        incidents.report(target, "shop", "lag_seconds", detail="the target is 9 s behind")
         assert (of_shop(stage)["status"], of_shop(stage)["reasons"]) == ("degraded", ["the target is 9 s behind"])
-        incidents.report(session, "shop", "refused", "public.a", Severity.UNHEALTHY, "a row was refused")
+        incidents.report(target, "shop", "refused", "public.a", Severity.UNHEALTHY, "a row was refused")
         shop = of_shop(stage)
         assert (shop["status"], shop["incidents"][1]["subject"]) == ("unhealthy", "public.a")
-        incidents.close(session, "shop", "refused")
-        state.write(session, "shop", state="stopped")
+        incidents.close(target.records, "shop", "refused")
+        state.write(target.records, "shop", state="stopped")
         assert of_shop(stage)["status"] == "stopped"
-        state.write(session, "shop", state=State.NEEDS_RESYNC, reason="the log is gone")
+        state.write(target.records, "shop", state=State.NEEDS_RESYNC, reason="the log is gone")
         assert of_shop(stage)["status"] == "unhealthy"
 
 
@@ -325,8 +330,8 @@ def test_sql_server_can_read_every_statement(stage: Stage) -> None:
     def _keep(_: Any, statement: sa.ClauseElement, *others: Any) -> None:
         statements.append(statement)
 
-    with stage.connect_warehouse() as session:
-        state.write(session, "shop", state="streaming", epoch="1")
+    with in_warehouse(stage) as target:
+        state.write(target.records, "shop", state="streaming", epoch="1")
     night(stage, "one", TODAY)
     coverage(engine, CATALOG, TODAY, Settings().zone)
     days.month(engine, SALES.name, "2025-10")

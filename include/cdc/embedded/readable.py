@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
 
 from include.cdc import state
 from include.cdc.run import CdcRun
 from include.cdc.state import ReplicationRow, State
+from include.cdc.targets.base import Target
 from include.errors import NeedsResync
 
-if TYPE_CHECKING:
-    import psycopg
 
-
-def assert_readable(
-    run: CdcRun, session: psycopg.Connection[Any], row: ReplicationRow, tables: Collection[str]
-) -> None:
+def assert_readable(run: CdcRun, target: Target, row: ReplicationRow, tables: Collection[str]) -> None:
     """
     Make sure that the log is there with all that has to be read, and that nobody else reads it for us.
 
@@ -25,6 +20,6 @@ def assert_readable(
     :raises StreamBroken: if somebody else reads the log.
     """
     if gone := run.at_source.lost(run.replication, row, list(tables)):
-        state.write(session, run.name, state=State.NEEDS_RESYNC, reason=gone)
+        state.write(target.records, run.name, state=State.NEEDS_RESYNC, reason=gone)
         raise NeedsResync(f"replication {run.name}: {gone}: changes are lost; run it with action=resync")
     run.at_source.await_turn(row)

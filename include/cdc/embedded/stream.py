@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from include.cdc import history, state
 from include.cdc.batches import Batches
@@ -29,13 +29,11 @@ from include.cdc.embedded.settings import DEFINITIONS, OFFSETS, engine_settings
 from include.cdc.events import parse
 from include.cdc.figures import latest, record
 from include.cdc.follow import Task, Told
+from include.cdc.live import followed
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
-from include.cdc.targets import followed
+from include.cdc.targets.base import Target
 from include.errors import StreamBroken
-
-if TYPE_CHECKING:
-    import psycopg
 
 log = logging.getLogger(__name__)
 
@@ -63,26 +61,26 @@ class _Stream:
         if kept or self.ending.caught_up:
             changes = [item for item in parsed[:kept] if isinstance(item, Change)]
             at = latest([item for item in parsed[:kept] if item is not None])
-            self.batches.apply(changes, lambda session: self._save(session, len(changes), at))
+            self.batches.apply(changes, lambda target: self._save(target, len(changes), at))
             self._tell()
         self.ending.is_applying = False
         if self.ending.caught_up and self.engine:
             self.engine.stop()
         return done
 
-    def _save(self, session: psycopg.Connection[Any], events: int, at: datetime | None) -> None:
+    def _save(self, target: Target, events: int, at: datetime | None) -> None:
         row = self.batches.row
         assert row.epoch is not None
         position = {"pinned": (row.position or {}).get("pinned"), "offset": self.ending.offset}
-        self.revision = state.advance(session, row, self.revision, position, at, events)
-        history.append(session, row.name, row.epoch, self.definitions.more())
+        self.revision = state.advance(target.records, row, self.revision, position, at, events)
+        history.append(target.records, row.name, row.epoch, self.definitions.more())
         self.batches.figures.saw(at)
 
     def save_position(self) -> None:
         """Save where the next stream begins, where nothing came."""
         if self.ending.offset != (self.batches.row.position or {}).get("offset"):
-            with self.batches.session.transaction():
-                self._save(self.batches.session, 0, None)
+            with self.batches.target.transaction():
+                self._save(self.batches.target, 0, None)
 
     def _tell(self) -> None:
         now = time.monotonic()
@@ -110,17 +108,17 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
     """
     with ExitStack() as kept:
         kept.enter_context(run.applying(task.wait))
-        session = kept.enter_context(run.in_warehouse())
-        row = run.row(session)
-        if reason := must_wait(session, run, row):
+        target = kept.enter_context(run.in_warehouse())
+        row = run.row(target)
+        if reason := must_wait(target, run, row):
             return {"waiting": reason, "events": 0}
         assert row.epoch is not None
         # rather give up than let readers queue behind us
-        session.execute("SELECT set_config('lock_timeout', %s, false)", (f"{run.settings.publish_lock_wait}s",))
-        assert_readable(run, session, row, followed(session, run.replication, row.epoch))
+        target.wait_at_most(run.settings.publish_lock_wait)
+        assert_readable(run, target, row, followed(target, run.replication, row.epoch))
         folder = kept.enter_context(working_folder())
-        batches = Batches.of(run, session, row)
-        row = batches.row = run.row(session)
+        batches = Batches.of(run, target, row)
+        row = batches.row = run.row(target)
         ending = ending_of(run, (row.position or {}).get("offset"), minutes=task.minutes)
         stream = _Stream(run, batches, row.revision, told, ending, Definitions(folder / DEFINITIONS))
         if task.compare:
@@ -137,10 +135,10 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
             error = str(failure)
             raise
         finally:
-            record(session, run, row, batches.figures, began=began, caught_up=ending.caught_up, error=error)
+            record(target, run, row, batches.figures, began=began, caught_up=ending.caught_up, error=error)
         compared = None
         if batches.moment:
-            found = run.at_source.compare(batches.moment, session, list(batches.tables.values()))
+            found = target.compare(batches.moment, list(batches.tables.values()))
             compared = [asdict(table) for table in found]
         return {**batches.figures.as_dict(), "compared": compared}
 
@@ -153,7 +151,7 @@ def _run(run: CdcRun, stream: _Stream, folder: Path, task: Task, engine_ready: C
     if stream.ending.offset:
         write_offset(folder / OFFSETS, source.partition(), stream.ending.offset)
     if source.has_definitions:
-        stream.definitions.write(history.read(stream.batches.session, run.name, row.epoch))
+        stream.definitions.write(history.read(stream.batches.target.records, run.name, row.epoch))
     settings = engine_settings(run.replication, source, row.epoch, list(stream.batches.tables), folder)
     engine = stream.engine = Engine(settings, stream.on_batch)
     engine_ready(engine)

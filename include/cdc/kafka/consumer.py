@@ -7,18 +7,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from include.cdc import names
 from include.cdc.kafka import offsets, topics
 from include.cdc.kafka.brokers import Brokers
 from include.cdc.kafka.client import Client, Message
 from include.cdc.kafka.offsets import Offsets, Partition
-from include.engines.postgres.errors import translated
+from include.cdc.targets.base import Target
 from include.errors import NeedsResync
-
-if TYPE_CHECKING:
-    import psycopg
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +24,8 @@ _WAIT = 0.5
 _LOOK_AGAIN = 30.0
 
 
-#: Applies messages in the transaction that is open on a session; those of one key are in order.
-Handle = Callable[["psycopg.Connection[Any]", Sequence[Message]], None]
+#: Applies messages in the transaction that is open; those of one key are in order.
+Handle = Callable[[Target, Sequence[Message]], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Consumed:
 
 def consume(
     brokers: Brokers,
-    session: psycopg.Connection[Any],
+    target: Target,
     replication: str,
     epoch: str,
     handle: Handle,
@@ -77,7 +73,7 @@ def consume(
     """
     Apply what the topics of an epoch hold, from where the last transaction was committed.
 
-    :param session: of the warehouse, with no transaction open.
+    :param target: a session with the warehouse, with no transaction open.
     :param seconds: how long to go on; 0: until what was there at the start is applied.
     :param batch: messages that are applied at once, at most.
     :raises NeedsResync: if the brokers no longer have what has to be read next.
@@ -85,11 +81,11 @@ def consume(
     :raises StreamBroken: or ``ConnectionLost``: if the brokers fail us.
     :raises AccessDenied: if they refuse the login.
     """
-    if session.info.transaction_status:
+    if target.is_in_transaction:
         raise ValueError("a transaction is open: it would be committed late")
     until, done = time.monotonic() + seconds, Consumed()
     with Client.opened(brokers, names.consumer_group(replication, epoch)) as client:
-        run = _Run(client, session, replication, epoch, share)
+        run = _Run(client, target, replication, epoch, share)
         while True:
             run.read(handle, done, batch, min(until, time.monotonic() + _LOOK_AGAIN) if seconds else None)
             if time.monotonic() >= until:
@@ -98,25 +94,25 @@ def consume(
     return done
 
 
-def lag(brokers: Brokers, session: psycopg.Connection[Any], replication: str, epoch: str) -> dict[Partition, int]:
+def lag(brokers: Brokers, target: Target, replication: str, epoch: str) -> dict[Partition, int]:
     """Return how many messages are still to be applied of each partition; raises what ``consume`` raises."""
     with Client.opened(brokers, names.consumer_group(replication, epoch)) as client:
-        starts, highs = _Run(client, session, replication, epoch, Share()).positions()
+        starts, highs = _Run(client, target, replication, epoch, Share()).positions()
     return {partition: highs[partition] - start for partition, start in starts.items()}
 
 
 @dataclass(frozen=True)
 class _Run:
     client: Client
-    session: psycopg.Connection[Any]
+    target: Target
     replication: str
     epoch: str
     share: Share
 
     def positions(self) -> tuple[Offsets, Offsets]:
         """Return where the partitions of our share are read on, and the offset after their last message."""
-        with translated(f"replication {self.replication}: reading offsets"), self.session.transaction():
-            kept = offsets.read(self.session, self.replication, self.epoch)
+        with self.target.doing(f"replication {self.replication}: reading offsets"), self.target.transaction():
+            kept = offsets.read(self.target.records, self.replication, self.epoch)
         found = self.client.partitions(lambda topic: topics.is_of(topic, self.replication, self.epoch))
         every = sorted((topic, number) for topic, count in found.items() for number in range(count))
         if gone := sorted(set(kept) - set(every)):
@@ -132,8 +128,8 @@ class _Run:
     def read(self, handle: Handle, done: Consumed, batch: int, end: float | None) -> None:
         """Read until a time; without one, until what is there now is applied."""
         starts, highs = self.positions()
-        with translated(f"replication {self.replication}: noting offsets"), self.session.transaction():
-            offsets.begin(self.session, self.replication, self.epoch, starts)
+        with self.target.doing(f"replication {self.replication}: noting offsets"), self.target.transaction():
+            offsets.begin(self.target.records, self.replication, self.epoch, starts)
         kept, reached, targets = dict(starts), dict(starts), dict(highs)
         self.client.read_from(starts)
         while True:
@@ -160,7 +156,7 @@ class _Run:
         }
 
     def _apply(self, handle: Handle, found: Sequence[Message], began: Offsets, after: Offsets) -> None:
-        with translated(f"replication {self.replication}: applying changes"), self.session.transaction():
-            offsets.move(self.session, self.replication, self.epoch, began, after)
-            handle(self.session, [message for message in found if message.value])
+        with self.target.doing(f"replication {self.replication}: applying changes"), self.target.transaction():
+            offsets.move(self.target.records, self.replication, self.epoch, began, after)
+            handle(self.target, [message for message in found if message.value])
         self.client.tell(after)

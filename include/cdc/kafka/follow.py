@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from include.cdc import incidents
+from include.cdc import incidents, state
 from include.cdc.batches import Batches
 from include.cdc.changes import OTHER_KEY_HEADERS, Change, Op
 from include.cdc.events import parse
@@ -24,11 +24,9 @@ from include.cdc.prerequisites.kafka import parts
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
 from include.cdc.swap import forget_old_epochs
-from include.errors import BadRequest, StreamBroken
+from include.cdc.targets.base import Target
+from include.errors import BadRequest
 from include.locks import LockSpace, Name, hold
-
-if TYPE_CHECKING:
-    import psycopg
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +41,17 @@ class _Topics:
     batches: Batches
     told: Told
 
-    def handle(self, session: psycopg.Connection[Any], messages: Sequence[Message]) -> None:
+    def handle(self, target: Target, messages: Sequence[Message]) -> None:
         """Apply messages in the transaction that is open."""
         parsed = [parse(message.key, message.value, _other_key(message)) for message in messages]
         changes = [item for item in parsed if isinstance(item, Change)]
         at = latest(changes)
-        self.batches.apply(self._ordered(session, changes), lambda session: self._save(session, len(changes), at))
+        row, ordered = self.batches.row, self._ordered(target, changes)
+        self.batches.apply(ordered, lambda target: state.count(target.records, row, at, len(changes)))
         self.batches.figures.saw(at)
         self.told(self.batches.figures.progress())
 
-    def _ordered(self, session: psycopg.Connection[Any], changes: list[Change]) -> list[Change]:
+    def _ordered(self, target: Target, changes: list[Change]) -> list[Change]:
         """
         Return the changes whose order is known.
 
@@ -62,18 +61,8 @@ class _Topics:
             return changes
         for table in sorted({change.table for change in changes if change.op is Op.TRUNCATE}):
             text = "was truncated, and partitions do not tell before or after which changes: resync the table"
-            incidents.report(session, self.run.name, TRUNCATED, table, incidents.Severity.UNHEALTHY, f"{table} {text}")
+            incidents.report(target, self.run.name, TRUNCATED, table, incidents.Severity.UNHEALTHY, f"{table} {text}")
         return [change for change in changes if change.op is not Op.TRUNCATE]
-
-    def _save(self, session: psycopg.Connection[Any], events: int, at: datetime | None) -> None:
-        row = self.batches.row
-        moved = session.execute(
-            "UPDATE dbo.cdc_replications SET applied_at = now(), source_at = greatest(source_at, %s),"
-            " events = events + %s, updated_at = now() WHERE name = %s AND epoch = %s",
-            (at, events, row.name, row.epoch),
-        ).rowcount
-        if not moved:
-            raise StreamBroken(f"replication {row.name}: it was copied anew or dropped; nothing of this batch is kept")
 
 
 def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
@@ -87,20 +76,20 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
     given = run.kafka or parts(run.replication, run.source, run.settings.local_dir)
     with ExitStack() as kept:
         kept.enter_context(_sharing(run, task))
-        session = kept.enter_context(run.in_warehouse())
-        row = run.row(session)
-        if reason := must_wait(session, run, row):
+        target = kept.enter_context(run.in_warehouse())
+        row = run.row(target)
+        if reason := must_wait(target, run, row):
             return {"waiting": reason, "events": 0}
-        topics = _Topics(run, Batches.of(run, session, row), told)
+        topics = _Topics(run, Batches.of(run, target, row), told)
         if task.consumer == 0:
             connector.ensure(run, row.epoch or "", sorted(topics.batches.tables))
-            forget_old_epochs(run, session)
+            forget_old_epochs(run, target)
         began, error, caught_up = datetime.now(UTC), None, False
         try:
             assert row.epoch is not None
             done = consume(
                 Brokers.of(run.replication.kafka.brokers, given.brokers),
-                session,
+                target,
                 run.name,
                 row.epoch,
                 topics.handle,
@@ -113,7 +102,7 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
             raise
         finally:
             figures = topics.batches.figures
-            record(session, run, row, figures, began=began, caught_up=caught_up, error=error, consumer=task.consumer)
+            record(target, run, row, figures, began=began, caught_up=caught_up, error=error, consumer=task.consumer)
     return {**figures.as_dict(), "compared": None}
 
 

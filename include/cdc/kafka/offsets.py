@@ -3,59 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
+
+from include.cdc.tables import cdc_offsets
 from include.errors import LockHeld, NeedsResync
-
-if TYPE_CHECKING:
-    import psycopg
+from include.metadata import now
 
 #: Topic and number.
 Partition = tuple[str, int]
 Offsets = Mapping[Partition, int]
 
-_READ = """
-    SELECT topic, partition_no, next_offset FROM dbo.cdc_offsets WHERE replication = %s AND epoch = %s
-"""
-_BEGIN = """
-    INSERT INTO dbo.cdc_offsets (replication, epoch, topic, partition_no, next_offset, updated_at)
-    SELECT %s, %s, topic, partition_no, next_offset, pg_catalog.now()
-    FROM unnest(%s::text[], %s::int[], %s::bigint[]) AS fresh (topic, partition_no, next_offset)
-    ON CONFLICT DO NOTHING
-"""
-_MOVE = """
-    UPDATE dbo.cdc_offsets AS kept SET next_offset = moved.next_offset, updated_at = pg_catalog.now()
-    FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[]) AS moved (topic, partition_no, began, next_offset)
-    WHERE kept.replication = %s AND kept.epoch = %s
-      AND kept.topic = moved.topic AND kept.partition_no = moved.partition_no AND kept.next_offset = moved.began
-"""
 
-
-def read(session: psycopg.Connection[Any], replication: str, epoch: str) -> dict[Partition, int]:
+def read(records: sa.Connection, replication: str, epoch: str) -> dict[Partition, int]:
     """Return the offset that is read next of every partition that an epoch has read."""
-    return {(topic, number): offset for topic, number, offset in session.execute(_READ, (replication, epoch))}
+    t = cdc_offsets.c
+    query = sa.select(t.topic, t.partition_no, t.next_offset).where(t.replication == replication, t.epoch == epoch)
+    return {(topic, number): offset for topic, number, offset in records.execute(query)}
 
 
-def begin(session: psycopg.Connection[Any], replication: str, epoch: str, offsets: Offsets) -> None:
+def begin(records: sa.Connection, replication: str, epoch: str, offsets: Offsets) -> None:
     """Note where partitions are begun; those that are noted already stay as they are."""
-    rows = [(topic, number, offset) for (topic, number), offset in sorted(offsets.items())]
-    if rows:
-        topics, numbers, starts = (list(column) for column in zip(*rows, strict=True))
-        session.execute(_BEGIN, (replication, epoch, topics, numbers, starts))
+    known = read(records, replication, epoch)
+    for (topic, number), offset in sorted(offsets.items()):
+        if (topic, number) not in known:
+            place = {"replication": replication, "epoch": epoch, "topic": topic, "partition_no": number}
+            records.execute(cdc_offsets.insert().values(**place, next_offset=offset, updated_at=now()))
 
 
-def move(session: psycopg.Connection[Any], replication: str, epoch: str, began: Offsets, ended: Offsets) -> None:
+def move(records: sa.Connection, replication: str, epoch: str, began: Offsets, ended: Offsets) -> None:
     """
     Move partitions on, in the transaction of the rows that were read between.
 
     :param began: where they have to stand; ``ended``: where they are put.
     :raises LockHeld: if one stands elsewhere: another run has read on.
     """
-    rows = [(topic, number, began[topic, number], offset) for (topic, number), offset in sorted(ended.items())]
-    topics, numbers, starts, ends = (list(column) for column in zip(*rows, strict=True))
-    cursor = session.execute(_MOVE, (topics, numbers, starts, ends, replication, epoch))
-    if cursor.rowcount != len(rows):
-        raise LockHeld(f"replication {replication}: another run reads the same partitions; nothing was applied")
+    t = cdc_offsets.c
+    for (topic, number), offset in sorted(ended.items()):
+        place = (t.replication == replication, t.epoch == epoch, t.topic == topic, t.partition_no == number)
+        moved = cdc_offsets.update().where(*place, t.next_offset == began[topic, number])
+        if not records.execute(moved.values(next_offset=offset, updated_at=now())).rowcount:
+            raise LockHeld(f"replication {replication}: another run reads the same partitions; nothing was applied")
 
 
 def start_of(partition: Partition, kept: Offsets, low: int, high: int) -> int:

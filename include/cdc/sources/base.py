@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg import sql
 
-    from include.cdc.compare import TableComparison
     from include.cdc.run import CdcRun
     from include.cdc.state import ReplicationRow
 
@@ -143,10 +142,19 @@ class Rows(Protocol):
         """
         ...
 
+    def texts(
+        self,
+        table: SourceTable,
+        columns: Mapping[str, str],
+        between: tuple[Sequence[str] | None, Sequence[str] | None],
+    ) -> Iterator[Sequence[str | None]]:
+        """Return rows as texts that PostgreSQL reads as these types; parameters as of ``pipe``."""
+        ...
+
     def fetch(
         self, table: TargetTable, columns: Sequence[str], keys: Sequence[Mapping[str, Any]]
     ) -> list[dict[str, str | None]]:
-        """Return rows by their keys, as texts that the target reads."""
+        """Return rows by their keys, as texts that PostgreSQL reads."""
         ...
 
 
@@ -215,9 +223,3 @@ class CdcSource(ABC):
     @abstractmethod
     def forget(self, replication: Replication, keep: Sequence[str] = ()) -> None:
         """Remove what the source keeps for a replication; ``keep``: only for other epochs than these."""
-
-    @abstractmethod
-    def compare(
-        self, rows: Rows, session: psycopg.Connection[Any], tables: Sequence[TargetTable]
-    ) -> list[TableComparison]:
-        """Compare tables with their copies: ``rows`` at a moment, a session where exactly that moment is applied."""

@@ -13,14 +13,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from include.cdc.changes import TargetTable
 from include.cdc.models import Mode, Replication
 from include.cdc.sources.base import CdcSource, LogFacts, Pin, Rows
 
 if TYPE_CHECKING:
-    import psycopg
-
-    from include.cdc.compare import TableComparison
     from include.cdc.run import CdcRun
     from include.cdc.state import ReplicationRow
 
@@ -114,11 +110,3 @@ class LoggedCdcSource(CdcSource):
 
     def forget(self, replication: Replication, keep: Sequence[str] = ()) -> None:
         """Do nothing: the source keeps its log by its own rules."""
-
-    def compare(
-        self, rows: Rows, session: psycopg.Connection[Any], tables: Sequence[TargetTable]
-    ) -> list[TableComparison]:
-        """Read the rows into the warehouse, and compare them there."""
-        from include.cdc.compare import compare_read
-
-        return compare_read(rows, session, tables)

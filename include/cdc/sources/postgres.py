@@ -14,16 +14,14 @@ import psycopg
 from psycopg import IsolationLevel, sql
 
 from include.cdc import names
-from include.cdc.changes import TargetTable
 from include.cdc.models import Replication
-from include.cdc.sources.base import CdcSource, LogFacts, Pin, Rows, Slot, SourceTable
+from include.cdc.sources.base import CdcSource, LogFacts, Pin, Slot, SourceTable
 from include.cdc.sources.postgres_rows import PostgresRows
 from include.engines.postgres.connect import connect, conninfo
 from include.engines.postgres.errors import translated
 from include.errors import AccessDenied, StreamBroken
 
 if TYPE_CHECKING:
-    from include.cdc.compare import TableComparison
     from include.cdc.run import CdcRun
     from include.cdc.state import ReplicationRow
 
@@ -273,15 +271,6 @@ class PostgresCdcSource(CdcSource):
             if not keep:
                 publication = sql.Identifier(names.publication(replication.name))
                 session.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(publication))
-
-    def compare(
-        self, rows: Rows, session: psycopg.Connection[Any], tables: Sequence[TargetTable]
-    ) -> list[TableComparison]:
-        """Let each server add up hashes of its rows."""
-        from include.cdc.compare import compare
-
-        assert isinstance(rows, PostgresRows)
-        return compare(rows.session, session, tables)
 
     @staticmethod
     def slot(session: psycopg.Connection[Any], name: str) -> Slot | None:

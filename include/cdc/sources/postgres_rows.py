@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,10 +110,7 @@ class PostgresRows:
         staging: sql.Identifier,
     ) -> int:
         """Hand rows from one server to the other, unread; the source casts, a binary COPY converts nothing."""
-        chosen = [sql.SQL("{}::{}").format(sql.Identifier(name), sql.SQL(text)) for name, text in columns.items()]
-        condition = sql.SQL(" AND ").join([_compared(table, ">", between[0]), _compared(table, "<=", between[1])])
-        query = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)")
-        copy_out = query.format(_listed(chosen), _relation(table.name), condition)
+        copy_out = sql.SQL("COPY ({}) TO STDOUT (FORMAT BINARY)").format(_selected(table, columns, between))
         copied = _listed(map(sql.Identifier, columns))
         copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(staging, copied)
         with self.session.cursor() as reader, target.cursor() as writer:
@@ -126,6 +123,14 @@ class PostgresRows:
                         piece.clear()
                 sink.write(bytes(piece))
             return writer.rowcount
+
+    def texts(
+        self, table: SourceTable, columns: Mapping[str, str], between: tuple[Key, Key]
+    ) -> Iterator[Sequence[str | None]]:
+        """Return rows as the server writes them as texts."""
+        copy_out = sql.SQL("COPY ({}) TO STDOUT").format(_selected(table, columns, between))
+        with self.session.cursor() as reader, reader.copy(copy_out) as rows:
+            yield from rows.rows()
 
     def fetch(
         self, table: TargetTable, columns: Sequence[str], keys: Sequence[Mapping[str, Any]]
@@ -147,6 +152,12 @@ class PostgresRows:
         )
         query = sql.SQL("SELECT {} FROM {} WHERE {}").format(chosen, _relation(table.source), wanted)
         return [dict(zip(present, row, strict=True)) for row in self.session.execute(query).fetchall()]
+
+
+def _selected(table: SourceTable, columns: Mapping[str, str], between: tuple[Key, Key]) -> sql.Composed:
+    chosen = _listed(sql.SQL("{}::{}").format(sql.Identifier(name), sql.SQL(text)) for name, text in columns.items())
+    condition = sql.SQL(" AND ").join([_compared(table, ">", between[0]), _compared(table, "<=", between[1])])
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(chosen, _relation(table.name), condition)
 
 
 def _compared(table: SourceTable, operator: str, key: Key) -> sql.Composable:

@@ -111,15 +111,21 @@ class SqlRows(ABC):
         staging: sql.Identifier,
     ) -> int:
         """Put rows into a table of the target as texts."""
-        (after, above), (until, below) = self._beyond(table, between[0], ">"), self._beyond(table, between[1], "<=")
-        condition = (f"({_shifted(self, after, 0)}) AND ({_shifted(self, until, len(above))})", [*above, *below])
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         copy_in = sql.SQL("COPY {} ({}) FROM STDIN").format(staging, names)
         with target.cursor() as writer:
             with writer.copy(copy_in) as sink:
-                for row in self.select(table.name, list(columns), condition):
+                for row in self.texts(table, columns, between):
                     sink.write_row(row)
             return writer.rowcount
+
+    def texts(
+        self, table: SourceTable, columns: Mapping[str, str], between: tuple[Key, Key]
+    ) -> Iterator[Sequence[str | None]]:
+        """Return rows as texts."""
+        (after, above), (until, below) = self._beyond(table, between[0], ">"), self._beyond(table, between[1], "<=")
+        condition = (f"({_shifted(self, after, 0)}) AND ({_shifted(self, until, len(above))})", [*above, *below])
+        return self.select(table.name, list(columns), condition)
 
     def fetch(
         self, table: TargetTable, columns: Sequence[str], keys: Sequence[Mapping[str, Any]]

@@ -74,10 +74,25 @@ def sqlalchemy_engine(connection: Connection, application: str = "retail-sync") 
         creator=lambda: connect(connection, application),
         poolclass=sa.pool.NullPool,
     )
+    return _translating(engine, str(connection))
 
+
+def sqlalchemy_over(session: psycopg.Connection[Any], whose: str) -> sa.Connection:
+    """
+    Return SQLAlchemy's view of a session that commits each statement; transactions are the session's own.
+
+    :param session: with no transaction open; whoever opened it closes it.
+    :param whose: the beginning of what an error says.
+    """
+    pool = {"poolclass": sa.pool.StaticPool, "pool_reset_on_return": None}
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: session, **pool)
+    return _translating(engine, whose).connect().execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _translating(engine: sa.Engine, whose: str) -> sa.Engine:
     @sa.event.listens_for(engine, "handle_error")
     def _translate(context: sa.engine.ExceptionContext) -> Exception | None:
         error = context.original_exception
-        return translation(str(connection), error) if isinstance(error, psycopg.Error) else None
+        return translation(whose, error) if isinstance(error, psycopg.Error) else None
 
     return engine

@@ -74,15 +74,14 @@ class CdcOperator(BaseOperator):
     def begun(self, context: Context, names: Sequence[str], *states: str) -> list[str]:
         """Return the replications that are in one of some states; of one that was named the state does not matter."""
         from include.cdc import state
-        from include.engines.postgres.connect import connect
-        from include.engines.postgres.errors import translated
+        from include.cdc.targets.opening import opened
 
         if not names or (context["params"].get("replication") or ALL) != ALL:
             return list(names)
         warehouse, found = _connection(Settings().warehouse_connection), []
-        with translated("the warehouse"), connect(warehouse, self.holder(context), autocommit=True) as session:
+        with opened(warehouse, self.holder(context)) as target:
             for name in names:
-                row = state.read(session, name)
+                row = state.read(target.records, name)
                 is_now = row.state if row else state.State.NEW
                 if is_now in states:
                     found.append(name)

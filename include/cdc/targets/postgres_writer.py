@@ -1,4 +1,4 @@
-"""The rows of one table of the target: which are there, and writing and deleting them."""
+"""The rows of one table of a PostgreSQL warehouse: which are there, and writing and deleting them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from psycopg import sql
 
 from include.cdc.changes import TargetTable
 from include.cdc.collapse import Key
-from include.cdc.letters import Refused
 from include.cdc.names import DELETED_AT
+from include.cdc.targets.base import Refused, Texts, Writer
 from include.cdc.values import split
 
 if TYPE_CHECKING:
     import psycopg
 
     Session = psycopg.Connection[Any]
-
-#: The values of a row as texts, in the order of its columns.
-Texts = tuple[str | None, ...]
 
 #: Types of which equal values are written alike; others are compared as texts.
 _WRITTEN_ALIKE = frozenset(
@@ -33,13 +30,11 @@ _WRITTEN_ALIKE = frozenset(
 
 
 @dataclass(frozen=True)
-class Writer:
+class PostgresWriter(Writer):
     """
-    Reads and writes rows of a table, within the caller's transaction.
+    Writes a row where it differs, also in how its values are written: 1.5 is not 1.50.
 
-    A row is written only where it differs, also in how its values are written: 1.5 is not 1.50.
-
-    What the target refuses raises the driver's error, or ``Refused`` where it would round or cut it.
+    What is refused raises the driver's error, or ``Refused`` where it would be rounded or cut.
     """
 
     session: Session

@@ -18,14 +18,13 @@ from psycopg import sql
 
 from include.cdc import names
 from include.cdc.changes import TargetTable
+from include.cdc.comparison import SAMPLE, TableComparison
 from include.cdc.sources.base import Rows, SourceTable
 from include.engines.postgres.errors import translated
 
 if TYPE_CHECKING:
     import psycopg
 
-#: Keys that are named, at most.
-SAMPLE = 20
 _FETCH_ROWS = 2000
 _READ = "cdc_compare"
 
@@ -45,28 +44,6 @@ Pair = tuple[bytes, int]
 
 
 _EVERY = sql.SQL("true")
-
-
-@dataclass(frozen=True)
-class TableComparison:
-    """
-    A table of the source and its copy.
-
-    :param table: ``schema.table`` at the source.
-    :param equal: false also where one of the tables is not there.
-    :param rows_target: without those that were deleted at the source.
-    :param missing: rows at the source only; ``extra``: at the target only; ``different``: on both sides.
-    :param sample_keys: some of their keys, the columns of a key as texts.
-    """
-
-    table: str
-    rows_source: int
-    rows_target: int
-    equal: bool
-    missing: int = 0
-    extra: int = 0
-    different: int = 0
-    sample_keys: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

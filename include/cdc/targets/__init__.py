@@ -1,0 +1,1 @@
+"""The warehouses that a database can be followed into, behind one interface."""

@@ -1,0 +1,19 @@
+"""Sessions with a warehouse, by its kind."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from include.cdc.targets.base import Target
+from include.connections import Connection
+
+
+def opened(connection: Connection, application: str) -> AbstractContextManager[Target]:
+    """
+    Open a session with a warehouse.
+
+    :param application: what the server shows of it.
+    """
+    from include.cdc.targets import postgres
+
+    return postgres.opened(connection, application)
