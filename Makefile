@@ -38,14 +38,15 @@ test: setup ## run all tests
 	$(BIN)/pytest tests/browser
 
 # Without RETAIL_SYNC_TEST_MSSQL the server of the Compose profile mssql is meant, with the password in .env.
-test-mssql: setup ## run the suite of engines against a SQL Server
+test-mssql: setup ## run the suite of engines, and what follows databases, against a SQL Server
 	@dsn="$$RETAIL_SYNC_TEST_MSSQL"; \
 	if [ -z "$$dsn" ]; then \
 	    test -f .env || { echo "set RETAIL_SYNC_TEST_MSSQL, or write .env and run 'docker compose --profile mssql up -d mssql'"; exit 2; }; \
 	    port=$$(sed -n 's/^MSSQL_PORT=//p' .env); password=$$(sed -n 's/^MSSQL_SA_PASSWORD=//p' .env | sed "s/^'\(.*\)'$$/\1/"); \
 	    dsn="Server=127.0.0.1,$${port:-1433};Database=tempdb;UID=sa;PWD={$$password};Encrypt=yes;TrustServerCertificate=yes"; \
 	fi; \
-	RETAIL_SYNC_TEST_MSSQL="$$dsn" $(BIN)/pytest tests/engines
+	RETAIL_SYNC_TEST_MSSQL="$$dsn" $(BIN)/pytest tests/engines tests/integration/test_cdc_into_mssql.py \
+	    tests/integration/test_cdc_mssql.py
 
 # Without RETAIL_SYNC_TEST_MYSQL the server of the Compose profile mysql is meant, with the password in .env.
 test-mysql: setup ## run the tests of a MySQL source against a MySQL

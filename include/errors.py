@@ -21,6 +21,7 @@ RetailSyncError
     ├── SchemaMismatch      a table or column is missing or of another type
     │   └── UnknownColumns  changes of a followed table have columns that its copy does not
     ├── ValueDoesNotFit     the target's type cannot hold a value
+    ├── BreaksConstraint    rows break a key or another rule of the target's table
     ├── ReportUnusable      a report lacks a column, answers another window, is not there
     ├── EmptySource         a table is empty at the source, its copy is not
     ├── NotReady            a followed database lacks what it needs; every problem is named
@@ -131,6 +132,10 @@ class UnknownColumns(SchemaMismatch):
 
 class ValueDoesNotFit(PermanentError):
     """The target's type cannot hold a value of the source."""
+
+
+class BreaksConstraint(PermanentError):
+    """Rows break a key or another rule of the target's table."""
 
 
 class ReportUnusable(PermanentError):

@@ -9,6 +9,7 @@ import pytest
 
 from include.cdc.changes import TargetTable
 from include.cdc.comparison import SAMPLE, TableComparison
+from include.cdc.sources.base import SourceTable
 from include.cdc.targets.postgres_compare import compare
 from include.engines.postgres.connect import connect
 from tests.integration.cdc import CdcStage
@@ -51,6 +52,15 @@ def orders(cdc_stage: CdcStage) -> CdcStage:
 def compared(stage: CdcStage, *tables: TargetTable) -> list[TableComparison]:
     with stage.source.snapshot() as source, connect(stage.warehouse_connection, autocommit=True) as warehouse:
         return compare(source.session, warehouse, tables)
+
+
+def test_rows_are_read_as_texts_between_two_keys(orders: CdcStage) -> None:
+    table, between = SourceTable("public.orders", ("id", "line"), 0), (["6", "ä0"], ["8", "ä2"])
+    with orders.source.snapshot() as source:
+        assert list(source.texts(table, ORDERS.columns, between)) == [
+            ("7", "ä1", None, "10.50"),
+            ("8", "ä2", "n8", "12.00"),
+        ]
 
 
 def test_equal_tables_are_equal_in_whatever_order_their_rows_are(orders: CdcStage) -> None:

@@ -246,7 +246,7 @@ def test_databases_that_do_not_answer_are_all_named(cdc_stage: CdcStage) -> None
 
 def test_a_warehouse_of_another_kind_or_not_migrated_is_refused(cdc_stage: CdcStage) -> None:
     cdc_stage.at_source(ORDERS)
-    (found,) = validated(cdc_stage, GOOD, warehouse=replace(cdc_stage.warehouse_connection, kind="mssql"))
+    (found,) = validated(cdc_stage, GOOD, warehouse=replace(cdc_stage.warehouse_connection, kind="mysql"))
     assert "is no PostgreSQL" in found
     (found,) = validated(cdc_stage, GOOD, warehouse=cdc_stage.source_connection)
     assert found.endswith("python -m include migrate")

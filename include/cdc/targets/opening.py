@@ -14,6 +14,10 @@ def opened(connection: Connection, application: str) -> AbstractContextManager[T
 
     :param application: what the server shows of it.
     """
+    if connection.kind == "mssql":
+        from include.cdc.targets import mssql
+
+        return mssql.opened(connection, application)
     from include.cdc.targets import postgres
 
     return postgres.opened(connection, application)

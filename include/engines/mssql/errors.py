@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from include.errors import (
     AccessDenied,
+    BreaksConstraint,
     ConnectionLost,
     DatabaseBusy,
     LockTimeout,
@@ -28,8 +29,8 @@ _DEADLOCK: Kind = (DatabaseBusy, "the server rolled the transaction back; it is 
 _CANCELLED: Kind = (DatabaseBusy, "the statement was cancelled or ran into the timeout query_timeout")
 _LOCKED: Kind = (LockTimeout, "a lock was not to be had in time")
 _FIT: Kind = (ValueDoesNotFit, "widen the column in the warehouse, or mend the value at the source")
-_DUPLICATE: Kind = (PermanentError, "the source has a key twice; correct `key` in the catalog or the rows")
-_CONSTRAINT: Kind = (PermanentError, "the rows break a constraint of the warehouse table")
+_DUPLICATE: Kind = (BreaksConstraint, "the source has a key twice; correct `key` in the catalog or the rows")
+_CONSTRAINT: Kind = (BreaksConstraint, "the rows break a constraint of the warehouse table")
 _MISSING: Kind = (SchemaMismatch, "run `python -m include migrate`")
 _COLUMN: Kind = (SchemaMismatch, "run `python -m include migrate`, or fetch the columns with `add-table`")
 _LOGIN: Kind = (AccessDenied, "check login, password and database of the connection")
@@ -48,7 +49,8 @@ _BY_NUMBER: dict[int, Kind] = {
     **dict.fromkeys((40197, 40501, 40540, 49918, 49919, 49920, 10928, 10929, 701, 802, 1105, 9002, 8645, 8651), _BUSY),
     **dict.fromkeys((8152, 2628, 8115, 220, 232, 8114, 241, 242, 244, 245, 248, 295, 517, 4815, 8169, 9420), _FIT),
     **dict.fromkeys((2627, 2601), _DUPLICATE),
-    **dict.fromkeys((547, 515), _CONSTRAINT),
+    # 1946: a key is longer than an index takes
+    **dict.fromkeys((547, 515, 1946), _CONSTRAINT),
     208: _MISSING,
     **dict.fromkeys((207, 4902, 4924), _COLUMN),
     **dict.fromkeys((18456, 18452, 18470, 18486, 18487, 18488, 4060, 916, 40615, 47089), _LOGIN),

@@ -1,0 +1,122 @@
+"""
+How a column's type, as PostgreSQL's ``format_type`` writes it, is kept in SQL Server, and how texts become its values.
+
+Every text is converted by TRY_CONVERT, which gives NULL where a CONVERT would end the whole transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from include.cdc.values import split
+
+_DIGITS = 6
+_MOST_PRECISION = 38
+#: Of a number without a scale; more digits are refused, not rounded.
+_SCALE = 12
+_MOST_TEXT = 4000
+#: Characters of a key: 900 bytes of the 1,700 that an index takes.
+_KEY_TEXT, _KEY_BYTES = 450, 900
+#: Keys are told apart as PostgreSQL does: by case, accents and width.
+_COLLATION = "Latin1_General_100_BIN2"
+
+_PLAIN = {
+    "smallint": "smallint",
+    "integer": "int",
+    "bigint": "bigint",
+    "oid": "bigint",
+    "real": "real",
+    "double precision": "float(53)",
+    "date": "date",
+    "uuid": "uniqueidentifier",
+}
+_TIMES = {
+    "time without time zone": "time",
+    "timestamp without time zone": "datetime2",
+    "timestamp with time zone": "datetimeoffset",
+}
+_FLOATS = ("real", "double precision")
+_BIT = "CASE WHEN {0} IN (N't', N'true') THEN CONVERT(bit, 1) WHEN {0} IN (N'f', N'false') THEN CONVERT(bit, 0) END"
+#: PostgreSQL writes whole hours of an offset without the minutes that SQL Server wants.
+_OFFSET = "CASE WHEN {0} LIKE N'%[+-][0-9][0-9]' THEN {0} + N':00' ELSE {0} END"
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """
+    A type in SQL Server.
+
+    :param declared: as a column is declared.
+    :param converted: the expression of a value from the text ``{0}``; NULL for what is no value.
+    :param lossy: the condition that the value would be less than the text; None where it never is.
+    :param written: the expression of a text from the value ``{0}``.
+    :param is_text: whether it is compared by a collation, and by what is before the last blanks.
+    """
+
+    declared: str
+    converted: str
+    lossy: str | None = None
+    written: str = "CONVERT(nvarchar(max), {0})"
+    is_text: bool = False
+
+    def refuses(self, text: str) -> str:
+        """Return the condition that a text, given as an expression, cannot be a value."""
+        lossy = f" OR {self.lossy.format(text)}" if self.lossy else ""
+        return f"{text} IS NOT NULL AND ({self.converted.format(text)} IS NULL{lossy})"
+
+    def exactly(self, value: str) -> str:
+        """Return the expression of what differs whenever the value does."""
+        return f"CONVERT(varbinary(max), {value})" if self.is_text else value
+
+    def same(self, one: str, other: str) -> str:
+        """Return the condition that two values of a key are the same; blanks at the end count."""
+        blanks = f" AND DATALENGTH({one}) = DATALENGTH({other})" if self.is_text else ""
+        return f"{one} = {other}{blanks}"
+
+
+@lru_cache
+def column_type(type_text: str, *, is_key: bool = False) -> ColumnType:
+    """Return what SQL Server has for a type; what it lacks is kept as text."""
+    base, lengths = split(type_text)
+    if base in _PLAIN:
+        declared = _PLAIN[base]
+        style = ", 3" if base in _FLOATS else ""
+        return ColumnType(declared, f"TRY_CONVERT({declared}, {{0}})", written=f"CONVERT(nvarchar(max), {{0}}{style})")
+    if base == "boolean":
+        return ColumnType("bit", _BIT)
+    if base == "numeric":
+        return _numeric(lengths)
+    if base in _TIMES:
+        declared = f"{_TIMES[base]}({lengths[0] if lengths else _DIGITS})"
+        text = _OFFSET if base.endswith("with time zone") else "{0}"
+        return ColumnType(declared, f"TRY_CONVERT({declared}, {text})", written="CONVERT(nvarchar(max), {0}, 121)")
+    if base == "bytea":
+        length = str(_KEY_BYTES) if is_key else "max"
+        lossy = f"DATALENGTH({{0}}) > {2 * (2 * _KEY_BYTES + 2)}" if is_key else None
+        converted = f"TRY_CONVERT(varbinary({length}), SUBSTRING({{0}}, 3, DATALENGTH({{0}})), 2)"
+        return ColumnType(f"varbinary({length})", converted, lossy, "N'\\x' + CONVERT(nvarchar(max), {0}, 2)")
+    return _text(lengths[0] if lengths and base.startswith("character") else None, is_key=is_key)
+
+
+def _numeric(lengths: tuple[int, ...]) -> ColumnType:
+    precision, scale = (*lengths, 0)[:2] if lengths else (_MOST_PRECISION, _SCALE)
+    # 15 and later have scales below 0 and above the precision
+    precision, scale = max(precision - min(scale, 0), scale), max(scale, 0)
+    precision, scale = min(precision, _MOST_PRECISION), min(scale, _MOST_PRECISION)
+    declared = f"decimal({precision},{scale})"
+    digits = f"SUBSTRING({{0}}, CHARINDEX(N'.', {{0}}) + {scale + 1}, {_MOST_TEXT})"
+    lossy = f"(CHARINDEX(N'.', {{0}}) > 0 AND {digits} LIKE N'%[^0]%')"
+    return ColumnType(declared, f"TRY_CONVERT({declared}, {{0}})", lossy)
+
+
+def _text(length: int | None, *, is_key: bool) -> ColumnType:
+    """A character beyond U+FFFF takes two of nvarchar's."""
+    units = 2 * length if length else None
+    if is_key:
+        units = min(units or _KEY_TEXT, _KEY_TEXT)
+    elif units and units > _MOST_TEXT:
+        units = None
+    declared = f"nvarchar({units or 'max'})" + (f" COLLATE {_COLLATION}" if is_key else "")
+    lossy = f"DATALENGTH({{0}}) > {2 * units}" if units else None
+    return ColumnType(declared, "{0}", lossy, "{0}", is_text=True)
