@@ -137,10 +137,16 @@ def count(records: sa.Connection, row: ReplicationRow, source_at: datetime | Non
     :raises StreamBroken: if the replication was copied anew or dropped meanwhile.
     """
     t = cdc_replications.c
-    later = sa.or_(t.source_at.is_(None), t.source_at < source_at)
-    at = source_at and sa.case((later, sa.literal(source_at, t.source_at.type)), else_=t.source_at)
-    if not records.execute(_applied(events, at).where(t.name == row.name, t.epoch == row.epoch)).rowcount:
+    if not records.execute(
+        _applied(events, source_at and _later(source_at)).where(t.name == row.name, t.epoch == row.epoch)
+    ).rowcount:
         raise StreamBroken(f"replication {row.name}: it was copied anew or dropped; nothing of this batch is kept")
+
+
+def _later(source_at: datetime) -> sa.Case[datetime]:
+    known = cdc_replications.c.source_at
+    is_later = sa.or_(known.is_(None), known < source_at)
+    return sa.case((is_later, sa.literal(source_at, known.type)), else_=known)
 
 
 def _applied(events: int, source_at: Any) -> sa.Update:
