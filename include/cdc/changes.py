@@ -36,6 +36,7 @@ class Change:
     :param at_ms: when the source committed, in milliseconds of Unix time.
     :param other_key: of the two halves of a changed key: of the DELETE the new key, of the CREATE
         the old one.
+    :param committed: the SCN of its commit, of Oracle.
     """
 
     table: str
@@ -45,6 +46,7 @@ class Change:
     txid: int | None = None
     at_ms: int = 0
     other_key: Mapping[str, Any] | None = None
+    committed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

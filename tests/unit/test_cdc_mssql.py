@@ -78,8 +78,12 @@ print(json.dumps({
 
 
 def ask_debezium(config_class: str, settings: dict[str, str], positions: list[Any] = []) -> dict[str, Any]:  # noqa: B006
-    question = json.dumps([config_class, settings, positions])
-    done = subprocess.run([sys.executable, "-c", _ASK], input=question, capture_output=True, text=True, timeout=120)
+    return ask_java(_ASK, [config_class, settings, positions])
+
+
+def ask_java(script: str, question: Any) -> dict[str, Any]:
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer

@@ -171,10 +171,16 @@ class PlacedEnding(Ending):
         """Find the first event at the place or after it; a heartbeat of the log's is one."""
         self.seen_at = time.monotonic()
         until, count = self.until, len(parsed)
-        if until is None or not count or self.source.place_of(offset_of(count - 1)) < until:
+
+        def is_beyond(index: int) -> bool:
+            return until is not None and self.source.place_at(parsed[index], offset_of(index)) >= until
+
+        # a heartbeat within a transaction may stand before the events of it
+        last_change = next((index for index in reversed(range(count)) if parsed[index] is not None), count - 1)
+        if not count or not (is_beyond(count - 1) or is_beyond(last_change)):
             return count
         self.caught_up = True
-        return next(index for index in range(count) if self.source.place_of(offset_of(index)) >= until)
+        return next(index for index in range(count) if is_beyond(index))
 
     def settle(self, count: int, offset_of: OffsetOf) -> int:
         """Go on with the transaction of the last event, or of the first one that is left."""
