@@ -67,8 +67,8 @@ class TargetTable:
     :param key: the columns of its key, in order.
     :param columns: the columns with their types as PostgreSQL writes them, ``_deleted_at`` apart.
     :param soft: whether deleted rows stay.
-    :param snapshot: what the copy saw, ``xmin:xmax:xip,…`` as ``pg_current_snapshot()``: changes of
-        these transactions are in it.
+    :param snapshot: what the copy saw, of PostgreSQL ``xmin:xmax:xip,…`` as ``pg_current_snapshot()``: changes
+        of these transactions are in it.
     :param doubts: by column, what tells whether a value that arrives may be another one at the source.
     """
 

@@ -13,14 +13,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.cdc import names
 from include.cdc.models import Replication
-from include.cdc.sources.base import SourceTable
+from include.cdc.sources import mssql_captures
+from include.cdc.sources.base import Gaps, SourceTable
 from include.cdc.sources.logged import LoggedCdcSource, Offset, Place
 from include.cdc.sources.mssql_rows import MssqlRows
 from include.cdc.state import ReplicationRow
@@ -163,6 +164,26 @@ class MssqlCdcSource(LoggedCdcSource):
             return "the source has removed captured changes that were not read yet"
         return None
 
+    def gaps(self, row: ReplicationRow, seen: Mapping[str, str | None]) -> Gaps:
+        """
+        Return the tables whose capture does not reach back any more to what the stream has to read.
+
+        What a table's copy sees of its capture is recorded, and renewed by each look: see ``mssql_captures``.
+        """
+        position, _ = self.place_of((row.position or {}).get("offset") or {})
+        with self.session() as session:
+            captures = mssql_captures.by_table(session.fetch(mssql_captures.CAPTURES))
+        lost, trusted = {}, {}
+        for table, text in seen.items():
+            if (now := captures.get(table)) is None:
+                continue
+            known = mssql_captures.read(text) if text else None
+            if reason := mssql_captures.lost(known, now, position):
+                lost[table] = reason
+            else:
+                trusted[table] = mssql_captures.written(mssql_captures.trusted(known, now, position))
+        return Gaps(lost, trusted)
+
     def refreshed(self, offset: Offset) -> Offset:
         """Return where the capture job is, if it has found nothing since a position; the clean-up passes older ones."""
         with self.session() as session:
@@ -253,8 +274,7 @@ def _now(session: Session) -> str:
 
 def _place(rows: Sequence[tuple[str | None]]) -> Place:
     """Return the place after a commit, of an LSN as 20 digits; before all without one."""
-    digits = (rows[0][0] or "").lower()
-    return (f"{digits[:8]}:{digits[8:16]}:{digits[16:]}" if digits else ""), 1
+    return mssql_captures.lsn(rows[0][0]), 1
 
 
 def _await_capture(session: Session, at: str) -> None:
