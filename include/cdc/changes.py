@@ -36,6 +36,7 @@ class Change:
     :param at_ms: when the source committed, in milliseconds of Unix time.
     :param other_key: of the two halves of a changed key: of the DELETE the new key, of the CREATE
         the old one.
+    :param committed: the SCN of its commit, of Oracle.
     """
 
     table: str
@@ -45,6 +46,7 @@ class Change:
     txid: int | None = None
     at_ms: int = 0
     other_key: Mapping[str, Any] | None = None
+    committed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ class TargetTable:
     :param key: the columns of its key, in order.
     :param columns: the columns with their types as PostgreSQL writes them, ``_deleted_at`` apart.
     :param soft: whether deleted rows stay.
-    :param snapshot: what the copy saw, ``xmin:xmax:xip,…`` as ``pg_current_snapshot()``: changes of
-        these transactions are in it.
+    :param snapshot: what the copy saw, of PostgreSQL ``xmin:xmax:xip,…`` as ``pg_current_snapshot()``: changes
+        of these transactions are in it.
     :param doubts: by column, what tells whether a value that arrives may be another one at the source.
     """
 

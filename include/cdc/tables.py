@@ -52,7 +52,11 @@ cdc_tables = sa.Table(
     sa.Column("copied_at", moment()),
     sa.Column("updated_at", moment(), nullable=False),
 )
-"""A table of an epoch: pending, copying, copied (in staging), live; ``snapshot`` is what its copy saw."""
+"""
+A table of an epoch: pending, copying, copied (in staging), live.
+
+``snapshot`` is what its copy saw: of PostgreSQL transactions, of SQL Server capture instances, renewed by each stream.
+"""
 
 cdc_incidents = sa.Table(
     "cdc_incidents",

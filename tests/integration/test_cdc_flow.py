@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,13 +13,15 @@ import pytest
 
 from include.cdc import begin as begin_module
 from include.cdc import copy as copy_module
-from include.cdc import names, operate, replicate, state
+from include.cdc import incidents, names, operate, replicate, state
 from include.cdc.batches import Batches
 from include.cdc.begin import begin
 from include.cdc.copy import copy_table
-from include.cdc.embedded.readable import assert_readable
+from include.cdc.embedded.readable import CAPTURE_GAP, assert_readable
 from include.cdc.follow import Task, follow
 from include.cdc.run import CdcRun
+from include.cdc.sources.base import Gaps
+from include.cdc.sources.postgres import PostgresCdcSource
 from include.cdc.state import ReplicationRow, State, Status, TableRow
 from include.cdc.swap import swap
 from include.demo import shop
@@ -249,11 +252,41 @@ def test_a_table_that_was_made_anew_needs_a_resync(stage: CdcStage) -> None:
     run = run_of(stage, "start")
     replicate.copy(run)
     with stage.in_warehouse() as target:
-        assert_readable(run, target, row_of(stage), EVERY)
+        assert_readable(run, target, row_of(stage), tables_of(stage))
         stage.at_source("DROP TABLE shop.carts; CREATE TABLE shop.carts (id int PRIMARY KEY)")
         with pytest.raises(NeedsResync, match=r"shop\.carts was taken off"):
-            assert_readable(run, target, row_of(stage), EVERY)
+            assert_readable(run, target, row_of(stage), tables_of(stage))
     assert row_of(stage).state is State.NEEDS_RESYNC
+
+
+def test_a_table_whose_changes_are_lost_stops_the_stream_until_it_is_copied_again(
+    stage: CdcStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(stage, "start")
+    replicate.copy(run)
+    asked: list[Mapping[str, str | None]] = []
+
+    def gaps(_: PostgresCdcSource, __: ReplicationRow, seen: Mapping[str, str | None]) -> Gaps:
+        asked.append(seen)
+        lost = {} if len(asked) > 1 else {"shop.carts": "its capture was switched off and on again"}
+        return Gaps(lost, {"shop.orders": "seen later"})
+
+    monkeypatch.setattr(PostgresCdcSource, "gaps", gaps)
+    with stage.in_warehouse() as target:
+        incidents.report(target, "shop", CAPTURE_GAP, "shop.orders")
+        with pytest.raises(NeedsResync, match=r"shop\.carts: its capture was switched off"):
+            assert_readable(run, target, row_of(stage), tables_of(stage))
+        (incident,) = incidents.open_incidents(target.records, "shop")
+        assert (incident.subject, incident.severity) == ("shop.carts", "unhealthy")
+        assert row_of(stage).state is State.STREAMING
+        before = tables_of(stage)
+        assert asked[0] == {name: table.snapshot for name, table in before.items()}
+
+        assert_readable(run, target, row_of(stage), before)
+        assert incidents.open_incidents(target.records, "shop") == []
+    after = tables_of(stage)
+    assert after.pop("shop.orders").snapshot == "seen later"
+    assert after.items() <= before.items()
 
 
 def test_what_is_begun_is_whole(stage: CdcStage) -> None:

@@ -20,6 +20,7 @@ from include.cdc.sources.mssql import MssqlCdcSource
 from include.connections import Connection
 from include.demo.dsn import VARIABLE, odbc_connection
 from include.engines.mssql.connect import connect
+from include.errors import NeedsResync
 from tests.integration.cdc import CdcStage, replication, run_of
 
 SHOP = replication("mssql_shop", kind=Kind.MSSQL, tables=["dbo.*"], target_schema="mssql_copy", chunk_rows=100)
@@ -40,6 +41,7 @@ SELECT TOP ({}) CASE WHEN object_id % 2 = 0 THEN 'a-b' ELSE 'aa' END, N'é', 1.5
     '23:59:59.1234567', 0x00FF, REPLICATE(CONVERT(nvarchar(max), N'x'), 9000), N'<a b="1"/>'
 FROM sys.all_objects
 """
+ENABLE = "EXEC sys.sp_cdc_enable_table @source_schema = N'{}', @source_name = N'{}', @role_name = NULL"
 
 
 def execute(connection: Connection, *statements: str) -> None:
@@ -57,9 +59,8 @@ def source() -> Iterator[Connection]:
     name = f"rs_cdc_{uuid.uuid4().hex[:8]}"
     execute(server, f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET ALLOW_SNAPSHOT_ISOLATION ON")
     made = replace(server, database=name)
-    enabled = "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N'orders', @role_name = NULL"
     try:
-        execute(made, "EXEC sys.sp_cdc_enable_db", ORDERS, enabled, FILL.format(500))
+        execute(made, "EXEC sys.sp_cdc_enable_db", ORDERS, ENABLE.format("dbo", "orders"), FILL.format(500))
         yield made
     finally:
         execute(server, f"ALTER DATABASE {name} SET SINGLE_USER WITH ROLLBACK IMMEDIATE", f"DROP DATABASE {name}")
@@ -95,6 +96,29 @@ def test_a_table_is_copied_and_follows_what_is_done(cdc_stage: CdcStage, source:
     assert count(stage) == 440
     again = followed(run_of(stage, "again", SHOP))
     assert (again["upserted"], again["deleted"]) == (0, 0)
+
+
+def test_a_capture_that_was_switched_off_and_on_needs_a_resync_of_its_table(
+    cdc_stage: CdcStage, source: Connection
+) -> None:
+    stage = replace(cdc_stage, source_connection=source)
+    # another table keeps what the whole log needs
+    execute(
+        source, "CREATE SCHEMA kept", "CREATE TABLE kept.notes (id int PRIMARY KEY)", ENABLE.format("kept", "notes")
+    )
+    replicate.copy(run_of(stage, "start", SHOP))
+    followed(run_of(stage, "nothing new", SHOP))
+    execute(
+        source,
+        "EXEC sys.sp_cdc_disable_table @source_schema = N'dbo', @source_name = N'orders', @capture_instance = N'all'",
+        "UPDATE dbo.orders SET note = N'not captured'",
+        ENABLE.format("dbo", "orders"),
+    )
+    with pytest.raises(NeedsResync, match=r"dbo\.orders: its capture was switched off and on again"):
+        follow(run_of(stage, "lost", SHOP), Task())
+    replicate.copy(run_of(stage, "resync", SHOP), resync=True, tables=["dbo.orders"])
+    execute(source, "UPDATE dbo.orders SET note = N'captured'")
+    assert followed(run_of(stage, "whole again", SHOP))["events"] > 0
 
 
 def test_the_log_ends_after_what_is_committed_and_is_not_gone(source: Connection) -> None:

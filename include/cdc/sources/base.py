@@ -107,6 +107,19 @@ class LogFacts:
     gone: str | None = None
 
 
+@dataclass(frozen=True)
+class Gaps:
+    """
+    What a source says of single tables.
+
+    :param lost: why changes of a table are lost.
+    :param seen: what is seen of the other tables, for the next look to go on from.
+    """
+
+    lost: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, str] = field(default_factory=dict)
+
+
 class Rows(Protocol):
     """The rows of a source, as they are at one moment, or now."""
 
@@ -195,6 +208,14 @@ class CdcSource(ABC):
     @abstractmethod
     def lost(self, replication: Replication, row: ReplicationRow, tables: Sequence[str]) -> str | None:
         """Return what of the log that a stream has to read is gone, None if nothing is."""
+
+    def gaps(self, row: ReplicationRow, seen: Mapping[str, str | None]) -> Gaps:  # noqa: ARG002 (few sources have them)
+        """
+        Return what is lost of single tables, where the source can lose those.
+
+        :param seen: what is recorded of the followed tables: at their copies, or at the last look.
+        """
+        return Gaps()
 
     @abstractmethod
     def await_turn(self, row: ReplicationRow) -> None:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from include.cdc.changes import Change, Marker
 from include.cdc.models import Mode, Replication
 from include.cdc.sources.base import CdcSource, LogFacts, Pin, Rows
 
@@ -39,6 +40,14 @@ class LoggedCdcSource(CdcSource):
     @abstractmethod
     def place_of(self, offset: Offset) -> Place:
         """Return the place at which the transaction of an event begins, or an event of no transaction stands."""
+
+    def place_at(self, item: Change | Marker | None, offset: Offset) -> Place:  # noqa: ARG002 (few events tell more)
+        """Return the place of an event that was read, which may tell more than its position."""
+        return self.place_of(offset)
+
+    def rest_of(self, offset: Offset) -> Offset | None:  # noqa: ARG002 (elsewhere the place tells)
+        """Return the position after an event, of a log that has brought all when heartbeats stay there; else None."""
+        return None
 
     @abstractmethod
     def end(self) -> Place:

@@ -2,8 +2,10 @@
 A SQL Server database that is followed by what its change data capture writes down.
 
 Its log is that of the capture job, in the order of commits. As Debezium 3.6.3 has it: an event's position
-is commit_lsn and change_lsn; what has no change_lsn, a heartbeat after a round, stands after all of its
-commit_lsn. Read again, a commit comes from its first change that is not before the saved change_lsn.
+is commit_lsn and change_lsn; what has no change_lsn, a heartbeat after a round that brought nothing, stands
+after all of its commit_lsn. After a round that did, heartbeats stay at its last event as long as nothing more
+is captured. Where nothing was ever captured the position is before all, and heartbeats fail to come. Read again,
+a commit comes from its first change that is not before the saved change_lsn.
 """
 
 from __future__ import annotations
@@ -11,14 +13,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from include.cdc import names
 from include.cdc.models import Replication
-from include.cdc.sources.base import SourceTable
+from include.cdc.sources import mssql_captures
+from include.cdc.sources.base import Gaps, SourceTable
 from include.cdc.sources.logged import LoggedCdcSource, Offset, Place
 from include.cdc.sources.mssql_rows import MssqlRows
 from include.cdc.state import ReplicationRow
@@ -120,6 +123,16 @@ class MssqlCdcSource(LoggedCdcSource):
         lsn, change = offset.get("commit_lsn"), offset.get("change_lsn")
         return "" if lsn in (None, _NONE) else str(lsn), int(change in (None, _NONE, _LAST))
 
+    def rest_of(self, offset: Offset) -> Offset | None:
+        """
+        Return the position after the commit of the last event: an event has one heartbeat at most before the next.
+
+        What commits later without a change of ours does not move it, so its place may be before the end for ever.
+        Where nothing came since a position of ours, reading it failed: that tells nothing.
+        """
+        is_ours = offset.get("change_lsn") in (_FIRST, _LAST)
+        return None if is_ours else self.begin_of({**offset, "change_lsn": _NONE})
+
     def begin_of(self, offset: Offset) -> Offset:
         """Return the position before the first change of a commit, or after its last one where all have come."""
         lsn, is_over = self.place_of(offset)
@@ -127,7 +140,7 @@ class MssqlCdcSource(LoggedCdcSource):
 
     def told(self, offset: Offset) -> str:
         """Return the LSN of the commit."""
-        return str(offset["commit_lsn"])
+        return self.place_of(offset)[0] or "the begin of what is captured"
 
     def end(self) -> Place:
         """Return the place after all that is captured, when all is that is committed now."""
@@ -150,6 +163,26 @@ class MssqlCdcSource(LoggedCdcSource):
         if self.place_of(offset)[0] and oldest > self.place_of(offset)[0]:
             return "the source has removed captured changes that were not read yet"
         return None
+
+    def gaps(self, row: ReplicationRow, seen: Mapping[str, str | None]) -> Gaps:
+        """
+        Return the tables whose capture does not reach back any more to what the stream has to read.
+
+        What a table's copy sees of its capture is recorded, and renewed by each look: see ``mssql_captures``.
+        """
+        position, _ = self.place_of((row.position or {}).get("offset") or {})
+        with self.session() as session:
+            captures = mssql_captures.by_table(session.fetch(mssql_captures.CAPTURES))
+        lost, trusted = {}, {}
+        for table, text in seen.items():
+            if (now := captures.get(table)) is None:
+                continue
+            known = mssql_captures.read(text) if text else None
+            if reason := mssql_captures.lost(known, now, position):
+                lost[table] = reason
+            else:
+                trusted[table] = mssql_captures.written(mssql_captures.trusted(known, now, position))
+        return Gaps(lost, trusted)
 
     def refreshed(self, offset: Offset) -> Offset:
         """Return where the capture job is, if it has found nothing since a position; the clean-up passes older ones."""
@@ -241,8 +274,7 @@ def _now(session: Session) -> str:
 
 def _place(rows: Sequence[tuple[str | None]]) -> Place:
     """Return the place after a commit, of an LSN as 20 digits; before all without one."""
-    digits = (rows[0][0] or "").lower()
-    return (f"{digits[:8]}:{digits[8:16]}:{digits[16:]}" if digits else ""), 1
+    return mssql_captures.lsn(rows[0][0]), 1
 
 
 def _await_capture(session: Session, at: str) -> None:

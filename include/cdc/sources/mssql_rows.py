@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from include.cdc.sources import mssql_types
+from include.cdc.sources import mssql_captures, mssql_types
 from include.cdc.sources.base import Column
 from include.cdc.sources.mssql_types import MssqlColumn
 from include.cdc.sources.sqlrows import SqlColumn, SqlRows, Statement
@@ -38,6 +38,12 @@ _FETCH_ROWS = 1000
 @dataclass(frozen=True)
 class MssqlRows(SqlRows):
     """What a session of a SQL Server source sees; the session is one of ``include.engines.mssql.drivers``."""
+
+    def hold(self, table: str) -> str | None:
+        """Return the capture instances of a table: what changes from now on is in them."""
+        rows = list(self.query((mssql_captures.CAPTURES_OF, [self.relation(table)])))
+        captures = mssql_captures.by_table(rows).values()
+        return next((mssql_captures.written(found) for found in captures if found), None)
 
     def describe(self, table: str) -> dict[str, SqlColumn]:
         """Ask for the columns of a table that are captured."""

@@ -1,9 +1,11 @@
 """
 An Oracle database that is followed by its redo log, through LogMiner.
 
-As Debezium 3.6.3 has it: an event's position has the SCN before which no transaction is open that it
-has seen (scn), and the commit before the event's own (commit_scn, one for each redo thread). From
-there the event's transaction comes again as a whole. Both move on with heartbeats after each round.
+As Debezium 3.6.3 has it: transactions come in the order of their commits, and an event tells the SCN of its
+own. Its position has the SCN before which no transaction is open that it has seen (scn), the commits that came
+before (commit_scn, the last of each redo thread), and how far it is in its transaction (txId, txSeq). Without the
+latter the transaction comes again as a whole. Each round commits an update of Debezium's own table, and tells
+its position with a heartbeat: a stream goes on however long other transactions are open.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from include.cdc.changes import UNAVAILABLE
+from include.cdc.changes import UNAVAILABLE, Change, Marker
 from include.cdc.models import Replication
 from include.cdc.sources.base import SourceTable
 from include.cdc.sources.logged import LoggedCdcSource, Offset, Place
@@ -48,6 +50,8 @@ SELECT MIN(l.first_change#) FROM (
 """
 #: Seconds that transactions may go on which began before a pin.
 _OPEN_SECONDS, _POLL_SECONDS = 600.0, 1.0
+#: The keys of an offset that tell how far it is within a transaction.
+_WITHIN = {"txId", "txSeq"}
 
 
 @dataclass(frozen=True)
@@ -83,13 +87,19 @@ class OracleCdcSource(LoggedCdcSource):
         return [SourceTable(name, tuple(keys[name]), int(rows)) for name, rows in found if replication.holds(name)]
 
     def place_of(self, offset: Offset) -> Place:
-        """Return the SCN up to which all commits come before an event: later ones of one thread do not tell."""
+        """Return the SCN before which all commits have come; of several redo threads LogMiner merges them by SCN."""
         commits = [int(part.partition(":")[0]) for part in str(offset.get("commit_scn") or "").split(",") if part]
-        return (max(int(offset["scn"]), min(commits, default=0)),)
+        return (max(int(offset["scn"]), *commits),) if commits else (int(offset["scn"]),)
+
+    def place_at(self, item: Change | Marker | None, offset: Offset) -> Place:
+        """Return the SCN of a change's own commit; of a heartbeat that of its position."""
+        if isinstance(item, Change) and item.committed is not None:
+            return (item.committed,)
+        return self.place_of(offset)
 
     def begin_of(self, offset: Offset) -> Offset:
-        """Return the position itself: the commit in it is the one before."""
-        return offset
+        """Return the position from which the transaction of an event comes again as a whole."""
+        return {name: value for name, value in offset.items() if name not in _WITHIN}
 
     def told(self, offset: Offset) -> str:
         """Return the SCN."""
@@ -113,7 +123,7 @@ class OracleCdcSource(LoggedCdcSource):
     def end(self) -> Place:
         """Return the place after all that is committed now."""
         with self.session() as session:
-            return (_current(session),)
+            return _after(_current(session))
 
     def behind(self, place: Place) -> int | None:  # noqa: ARG002 (SCNs do not tell)
         """Return nothing: how many bytes there are between two SCNs is not known."""
@@ -129,15 +139,10 @@ class OracleCdcSource(LoggedCdcSource):
 
     @contextmanager
     def moment(self, tables: Sequence[str]) -> Iterator[tuple[Place, OracleRows]]:  # noqa: ARG002 (it is of all)
-        """
-        Give the rows as of an SCN.
-
-        An event does not tell its own commit, but the one before: of a table that is written to at
-        that moment the first transaction after it may be applied already.
-        """
+        """Give the rows as of an SCN, and the place after all that was committed up to it: that is what they have."""
         with self.session() as session:
             scn = _current(session)
-            yield (scn,), OracleRows(session, scn=scn)
+            yield _after(scn), OracleRows(session, scn=scn)
 
     def engine_settings(self, replication: Replication, epoch: str, tables: Sequence[str]) -> dict[str, str]:  # noqa: ARG002
         """Return Debezium's settings; a heartbeat after each round tells how far the log is read."""
@@ -162,6 +167,10 @@ class OracleCdcSource(LoggedCdcSource):
     def keeps(self, row: ReplicationRow) -> str:  # noqa: ARG002 (it keeps as much for everybody)
         """Say how long the source keeps its archived log."""
         return "the source keeps its archived log as its deletion policy (RMAN) says; after that only a resync helps"
+
+
+def _after(scn: int) -> Place:
+    return (scn + 1,)
 
 
 def _current(session: Any) -> int:
