@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from include.cdc import drift, incidents, letters, state
@@ -135,6 +135,13 @@ class Batches:
         table = self.tables[name]
         with nullcontext(self.moment) if self.moment else self.run.at_source.reading() as rows:
             return rows.fetch(table, list(table.columns), keys)
+
+    def compared(self) -> list[dict[str, Any]] | None:
+        """Compare source and target where the stream has ended; None where its end was open."""
+        if self.moment is None:
+            return None
+        found = self.target.compare(self.moment, list(self.tables.values()))
+        return [asdict(table) for table in found]
 
     @staticmethod
     def _refuse(name: str, *_: object) -> None:

@@ -48,6 +48,12 @@ def parse(key: str | None, value: str | None, other_key: Mapping[str, Any] | Non
     )
 
 
+def origin(value: str | None) -> Mapping[str, Any]:
+    """Return what an event tells of its place at the source; empty for what has none."""
+    event = json.loads(value) if value else None
+    return event.get("source") or {} if isinstance(event, dict) else {}
+
+
 def _marker(message: Mapping[str, Any], txid: int | None, at_ms: int) -> Marker | None:
     if message["prefix"] != MARKER_PREFIX:
         return None

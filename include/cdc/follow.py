@@ -21,7 +21,8 @@ class Task:
     :param minutes: go on for so long; 0 ends as soon as all is applied that is committed now.
     :param compare: compare source and target at the moment where the stream ends.
     :param wait: seconds to wait for another stream of the replication.
-    :param consumer: in Kafka Connect mode, which of the replication's consumers this is, from 0.
+    :param consumer: in Kafka Connect mode, which of the replication's consumers this is, from 0; one that compares
+        reads for all of them.
     :param epoch: what the log is pinned for, where that is all that is done.
     """
 

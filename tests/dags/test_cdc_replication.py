@@ -239,6 +239,12 @@ def test_each_consumer_of_a_replication_is_a_task(declared: Path, monkeypatch: p
     ]
 
 
+def test_one_task_compares_for_all_consumers(declared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = swapped(monkeypatch, {"depot": State.STREAMING}, context(action="compare"))
+
+    assert found == [{"replication": "depot", "consumer": 0}]
+
+
 @pytest.mark.parametrize("state", [None, State.NEW, State.COPYING, State.STOPPED, State.NEEDS_RESYNC, State.DROPPED])
 def test_a_scheduled_run_leaves_alone_what_is_not_to_be_followed(
     declared: Path, monkeypatch: pytest.MonkeyPatch, state: State | None

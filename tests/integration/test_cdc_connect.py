@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -229,7 +229,7 @@ class Run(CdcRun):
 @pytest.fixture
 def run(server: ConnectServer, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(connector, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(connector, "_PIN_SECONDS", 15.0)
+    monkeypatch.setattr(connector, "_STORE_SECONDS", 15.0)
     source = {"host": "db.example", "schema": "shop", "login": "cdc", "password": "hidden-word", "extra": {}}
     connect = {"conn_type": "http", "host": server.url, "login": LOGIN, "password": PASSWORD, "extra": {}}
     given = KafkaParts(source, connect, {"host": "b:9092", "extra": {}})
@@ -315,9 +315,47 @@ def test_a_failure_of_the_old_configuration_does_not_count(
 
 
 def test_a_position_that_is_never_stored_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connector, "_PIN_SECONDS", 0.1)
+    monkeypatch.setattr(connector, "_STORE_SECONDS", 0.1)
     with pytest.raises(StreamBroken, match="has stored no position of connector retail_sync_shop"):
         connector.pinned(run, EPOCH)
+
+
+def is_past(offset: Mapping[str, Any]) -> bool:
+    return bool(offset["pos"] >= 100)
+
+
+def test_topics_are_waited_for_until_a_position_past_a_moment_is_stored(run: Run, cluster: Cluster) -> None:
+    connector.ensure(run, EPOCH, ["shop.orders"])
+    store(cluster, "rs_shop_20240101000000", pos=1000)
+    store(cluster, NAME, pos=99)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(connector.await_past, run, EPOCH, ["shop.orders"], is_past)
+        looked(cluster)
+        assert not waiting.done()
+        store(cluster, NAME, pos=100)
+        waiting.result(10)
+
+
+@pytest.mark.parametrize(
+    ("part", "state", "said"),
+    [
+        ("state", "PAUSED", "connector retail_sync_shop is paused and writes nothing; resume it"),
+        ("state", "STOPPED", "connector retail_sync_shop is stopped and writes nothing; resume it"),
+        ("task", "FAILED", "shop: task 0 has failed: .*DebeziumException"),
+        ("task", "RUNNING", "no position of connector retail_sync_shop past the moment of the comparison for 1 s"),
+    ],
+)
+def test_a_connector_that_does_not_come_to_a_moment_is_told(
+    run: Run, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, part: str, state: str, said: str
+) -> None:
+    monkeypatch.setattr(connector, "_RESTART_SECONDS", 0.0)
+    monkeypatch.setattr(connector, "_STORE_SECONDS", 1.0)
+    connector.ensure(run, EPOCH, ["shop.orders"])
+    store(cluster, NAME, pos=99)
+    setattr(cluster.connectors[SHOP], part, state)
+    cluster.connectors[SHOP].trace = "io.debezium.DebeziumException: gone"
+    with pytest.raises(StreamBroken, match=said):
+        connector.await_past(run, EPOCH, ["shop.orders"], is_past)
 
 
 def test_a_table_joins_while_the_connector_has_ended(

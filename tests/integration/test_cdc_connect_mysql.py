@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 
 from include.cdc import health, operate, replicate, state
 from include.cdc.follow import Task, follow
+from include.cdc.incidents import open_incidents
 from include.cdc.kafka import connector
 from include.cdc.kafka.topics import topic_prefix
 from include.cdc.models import Kind
@@ -140,3 +141,26 @@ def test_a_source_without_slots_is_followed_by_topics(shop: Shop) -> None:
     assert health.check(shop.run).reasons == [], "the connector is further than the pin"
     operate.drop(shop.run)
     assert shop.server.cluster.connectors == {}
+
+
+@pytest.mark.timeout(240)
+def test_a_comparison_under_writers_is_of_one_moment_and_the_stream_goes_on(shop: Shop) -> None:
+    replicate.copy(shop.run)
+    with mysql.writing(shop.database, ROWS, pause=0.003):
+        figures = follow(shop.run, Task(compare=True))
+        assert [table["equal"] for table in figures["compared"]] == [True, True]
+        assert figures["events"] > 0
+    shop.written()
+    assert shop.consume() > 0
+    assert shop.differences() == {}
+    with shop.stage.connect_warehouse() as session:
+        session.execute(
+            "UPDATE shop_copy.customers SET name = 'wrong' WHERE id = (SELECT min(id) FROM shop_copy.customers)"
+        )
+    # the last in the log; several consumers do not apply it
+    mysql.run(shop.database, "UPDATE orders SET total = 0", "TRUNCATE orders")
+    customers, orders = follow(shop.run, Task(compare=True))["compared"]
+    assert (customers["missing"], customers["extra"], customers["different"]) == (0, 0, 1)
+    assert orders["rows_target"] == orders["extra"] > 0
+    with shop.stage.connect_warehouse() as session:
+        assert [incident.kind for incident in open_incidents(session, "shop")] == ["truncated"]

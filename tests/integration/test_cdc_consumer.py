@@ -320,6 +320,14 @@ def test_a_run_that_goes_on_ends_in_time(epoch: Epoch) -> None:
     assert time.monotonic() - began >= 1
 
 
+def test_a_partition_ends_where_it_is_told_to_and_the_next_run_begins_there(epoch: Epoch) -> None:
+    epoch.write(150)
+    done = epoch.consume(batch=30, ends=lambda message: 100 <= int(message.value or 0) < 120)
+    assert (done.messages, done.caught_up, sum(done.lag.values())) == (100, True, 50)
+    assert epoch.consume().messages == 50
+    epoch.assert_applied_once(150)
+
+
 def test_an_offset_that_is_purged_needs_a_resync(epoch: Epoch) -> None:
     epoch.producer.produce(epoch.topic(), value="0", partition=0)
     epoch.producer.flush(10)

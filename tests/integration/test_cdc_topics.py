@@ -7,7 +7,9 @@ protocol; Connect itself is a stand-in.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from include.cdc import operate
+from include.cdc import operate, replicate
 from include.cdc.begin import begin
 from include.cdc.copy import copy_table
 from include.cdc.follow import Task, follow
@@ -28,7 +30,7 @@ from include.cdc.swap import swap
 from include.cdc.validate import validate
 from include.connections import Connection
 from include.demo import shop
-from include.errors import BadRequest, LockHeld
+from include.errors import LockHeld, StreamBroken
 from include.locks import LockSpace, Name, hold
 from tests.integration import connect_worker
 from tests.integration.cdc import CdcStage, differences, replication, run_of
@@ -90,6 +92,28 @@ def consume_all(run: CdcRun, of: Replication = TOPICS) -> list[dict[str, Any]]:
     return [follow(run, Task(consumer=number)) for number in range(of.kafka.consumers)]
 
 
+@contextmanager
+def selling(stage: CdcStage, *seeds: int) -> Iterator[None]:
+    """Let tills work as fast as they can."""
+    over = threading.Event()
+
+    def work(seed: int) -> None:
+        with stage.connect_source() as session:
+            till = shop.Till(session, seed)
+            while not over.is_set():
+                till.work()
+
+    tills = [threading.Thread(target=work, args=(seed,)) for seed in seeds]
+    for till in tills:
+        till.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for till in tills:
+            till.join(30)
+
+
 def test_topics_are_applied_once_and_the_connector_is_kept(
     cdc_stage: CdcStage, connect_server: ConnectServer, brokers: str, kafka: KafkaParts, tmp_path: Path
 ) -> None:
@@ -117,8 +141,6 @@ def test_topics_are_applied_once_and_the_connector_is_kept(
     assert differences(stage, TOPICS) == {}
     assert [part["events"] for part in consume_all(run)] == [0, 0]
 
-    with pytest.raises(BadRequest, match="only an embedded stream"):
-        follow(run, Task(compare=True))
     held = [Name(LockSpace.REPLICATION, "shop consumer 1")]
     with hold(run.control, held, holder="another", wait=0), pytest.raises(LockHeld):
         follow(run, Task(consumer=1))
@@ -137,3 +159,62 @@ def test_topics_are_applied_once_and_the_connector_is_kept(
     assert connect_server.cluster.connectors["retail_sync_shop"].state == "RUNNING"
     operate.drop(run)
     assert connect_server.cluster.connectors == {}
+
+
+@pytest.fixture
+def followed(
+    cdc_stage: CdcStage, connect_server: ConnectServer, brokers: str, kafka: KafkaParts, tmp_path: Path
+) -> Iterator[CdcRun]:
+    """A shop that is copied, and whose connector runs."""
+    with cdc_stage.connect_source() as session:
+        shop.fill(session, 500)
+    run = replace(run_of(cdc_stage, "compare", TOPICS), kafka=kafka)
+    replicate.copy(run)
+    follow(run, Task())
+    worker = connect_worker.Worker(connect_server.cluster, "retail_sync_shop", brokers, tmp_path)
+    yield run
+    worker.close()
+
+
+def test_a_comparison_under_writers_is_of_one_moment_and_the_stream_goes_on(
+    cdc_stage: CdcStage, followed: CdcRun
+) -> None:
+    # none of these tills empties a table, which several consumers do not apply
+    with selling(cdc_stage, 2, 3):
+        figures = follow(followed, Task(compare=True))
+        assert [table["table"] for table in figures["compared"] if table["equal"]] == sorted(shop.TABLES)
+        assert figures["events"] > 100
+        assert sum(part["events"] for part in consume_all(followed)) > 0
+        cdc_stage.at_warehouse(
+            "UPDATE shop_copy.customers SET name = 'wrong' WHERE id = 1",
+            "DELETE FROM shop_copy.products WHERE code = 'P1' AND region = 'KL'",
+        )
+        compared = {table["table"]: table for table in follow(followed, Task(compare=True))["compared"]}
+    found = {name: (table["missing"], table["extra"], table["different"]) for name, table in compared.items()}
+    assert found == {
+        "shop.carts": (0, 0, 0),
+        "shop.customers": (0, 0, 1),
+        "shop.orders": (0, 0, 0),
+        "shop.products": (1, 0, 0),
+    }
+    assert [compared[f"shop.{name}"]["sample_keys"] for name in ("customers", "products")] == [
+        (("1",),),
+        (("P1", "KL"),),
+    ]
+    follow(followed, Task(compare=True))
+    assert differences(cdc_stage, TOPICS) == {"shop.customers": (1, 1), "shop.products": (1, 0)}
+
+
+def test_a_comparison_is_given_up_while_others_consume_or_the_connector_rests(
+    cdc_stage: CdcStage, followed: CdcRun, connect_server: ConnectServer
+) -> None:
+    consumers = [Name(LockSpace.REPLICATION, "shop apply", shared=True)]
+    with hold(followed.control, consumers, holder="another", wait=0), pytest.raises(LockHeld):
+        follow(followed, Task(compare=True))
+    cdc_stage.at_source("UPDATE shop.customers SET points = 1")
+    connect_server.cluster.connectors["retail_sync_shop"].state = "PAUSED"
+    with pytest.raises(StreamBroken, match="connector retail_sync_shop is paused"):
+        follow(followed, Task(compare=True))
+    connect_server.cluster.connectors["retail_sync_shop"].state = "RUNNING"
+    figures = follow(followed, Task(compare=True))
+    assert (figures["events"], [table["equal"] for table in figures["compared"]]) == (500, [True] * 4)

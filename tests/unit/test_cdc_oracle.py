@@ -94,6 +94,8 @@ def test_debezium_knows_every_setting_and_finds_nothing_wrong(tmp_path: Path, pl
         # a transaction has been open since 90, and one thread commits nothing: neither holds the stream up
         ("90", "120:1:0a00-0b00,40:2:", 120),
         ("130", "120:1:0a00,40:2:", 130),
+        # what an event says of its source: its own commit
+        ("110", "130", 130),
     ],
 )
 def test_the_place_is_up_to_which_all_commits_have_come(scn: str, commit_scn: str | None, place: int) -> None:

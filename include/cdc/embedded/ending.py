@@ -103,9 +103,7 @@ class MarkedEnding(Ending):
     @contextmanager
     def moment(self, tables: Sequence[str]) -> Iterator[Rows]:
         """Let the stream end at a snapshot, that of a slot of the moment."""
-        with self.source.moment() as rows:
-            for table in tables:
-                self.until = rows.hold(table)
+        with self.source.moment(tables) as (self.until, rows):
             yield rows
 
     def cut(self, parsed: Parsed, offset_of: OffsetOf) -> int:  # noqa: ARG002 (the events tell)

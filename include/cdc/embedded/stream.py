@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -137,11 +137,7 @@ def stream(run: CdcRun, task: Task, told: Told, engine_ready: Callable[[Engine],
             raise
         finally:
             record(target, run, row, batches.figures, began=began, caught_up=ending.caught_up, error=error)
-        compared = None
-        if batches.moment:
-            found = target.compare(batches.moment, list(batches.tables.values()))
-            compared = [asdict(table) for table in found]
-        return {**batches.figures.as_dict(), "compared": compared}
+        return {**batches.figures.as_dict(), "compared": batches.compared()}
 
 
 def _run(run: CdcRun, stream: _Stream, folder: Path, task: Task, engine_ready: Callable[[Engine], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from include.cdc.sources.logged import LoggedCdcSource, is_of_log
 from include.errors import RetailSyncError, StreamBroken
 
 #: Seconds in which a position has to be stored, and between two looks.
-_PIN_SECONDS, _LOOK_SECONDS = 300.0, 2.0
+_STORE_SECONDS, _LOOK_SECONDS = 300.0, 2.0
 #: Seconds in which a connector that is stopped has to end.
 _END_SECONDS = 60.0
 #: Seconds that Connect is given to restart what had failed, when a configuration is new to it.
@@ -50,7 +50,7 @@ def pinned(run: CdcRun, epoch: str) -> Pin:
     with _connect(run) as connect:
         _give(connect, name, wanted)
         with _awake(connect, name):
-            offset = _stored(connect, run, wanted)
+            offset = _stored(connect, run, wanted, lambda _: True, "")
     source.await_open()
     return Pin({"pinned": source.told(offset), "offset": offset})
 
@@ -74,6 +74,25 @@ def join(run: CdcRun, epoch: str) -> None:
         connect.ensure(name, wanted)
         if status.state not in _RESTING:
             connect.resume(name)
+
+
+def await_past(run: CdcRun, epoch: str, tables: Sequence[str], is_past: Callable[[Mapping[str, Any]], bool]) -> None:
+    """
+    Wait until the topics of an epoch have all that the source had committed at a moment.
+
+    Kafka Connect stores a position only when the brokers have all records up to it, whatever their partitions.
+
+    :param is_past: whether a position is that of a later transaction.
+    :raises StreamBroken: if the connector rests or fails, or does not come so far in time.
+    """
+    name, wanted = names.connector(run.name), _config(run, epoch, tables)
+    with _connect(run) as connect:
+        if (status := connect.status(name)) is not None and status.state in _RESTING:
+            raise StreamBroken(
+                f"replication {run.name}: connector {name} is {status.state.lower()} and writes nothing; resume it in "
+                "Kafka Connect"
+            )
+        _stored(connect, run, wanted, is_past, " past the moment of the comparison")
 
 
 def failures(run: CdcRun) -> list[str]:
@@ -139,13 +158,16 @@ def _await_end(connect: Connect, run: CdcRun) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
-def _stored(connect: Connect, run: CdcRun, wanted: Mapping[str, str]) -> Mapping[str, Any]:
+def _stored(
+    connect: Connect, run: CdcRun, wanted: Mapping[str, str], fits: Callable[[Mapping[str, Any]], bool], which: str
+) -> Mapping[str, Any]:
     """Wait for a position that is no snapshot's; failures count once a new configuration has had time to end them."""
     name, began = names.connector(run.name), time.monotonic()
     sent_at = began
     while True:
         for stored in connect.offsets(name):
-            if stored.partition.get("server") == wanted["topic.prefix"] and is_of_log(stored.offset):
+            is_ours = stored.partition.get("server") == wanted["topic.prefix"]
+            if is_ours and is_of_log(stored.offset) and fits(stored.offset):
                 return stored.offset
         now = time.monotonic()
         if connect.ensure(name, wanted):
@@ -153,10 +175,11 @@ def _stored(connect: Connect, run: CdcRun, wanted: Mapping[str, str]) -> Mapping
         status = connect.status(name)
         if status is not None and status.failures and now - sent_at > _RESTART_SECONDS:
             raise StreamBroken(f"replication {run.name}: {'; '.join(status.failures)}")
-        if now - began > _PIN_SECONDS:
+        if now - began > _STORE_SECONDS:
             raise StreamBroken(
-                f"replication {run.name}: Kafka Connect has stored no position of connector {name} for "
-                f"{_PIN_SECONDS:.0f} s; is it 3.5 or later, and offset.flush.interval.ms of its workers shorter?"
+                f"replication {run.name}: Kafka Connect has stored no position of connector {name}{which} for "
+                f"{_STORE_SECONDS:.0f} s; is it 3.5 or later, offset.flush.interval.ms of its workers shorter, and the "
+                "connector not far behind?"
             )
         time.sleep(_LOOK_SECONDS)
 

@@ -26,6 +26,8 @@ _LOOK_AGAIN = 30.0
 
 #: Applies messages in the transaction that is open; those of one key are in order.
 Handle = Callable[[Target, Sequence[Message]], None]
+#: Whether a partition ends before a message.
+Ends = Callable[[Message], bool]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def consume(
     share: Share = Share(),
     seconds: float = 0.0,
     batch: int = BATCH,
+    ends: Ends | None = None,
 ) -> Consumed:
     """
     Apply what the topics of an epoch hold, from where the last transaction was committed.
@@ -76,6 +79,7 @@ def consume(
     :param target: a session with the warehouse, with no transaction open.
     :param seconds: how long to go on; 0: until what was there at the start is applied.
     :param batch: messages that are applied at once, at most.
+    :param ends: each partition is read up to the first message for which this is true, which the next run begins with.
     :raises NeedsResync: if the brokers no longer have what has to be read next.
     :raises LockHeld: if another run has read on meanwhile; nothing is applied twice.
     :raises StreamBroken: or ``ConnectionLost``: if the brokers fail us.
@@ -85,7 +89,7 @@ def consume(
         raise ValueError("a transaction is open: it would be committed late")
     until, done = time.monotonic() + seconds, Consumed()
     with Client.opened(brokers, names.consumer_group(replication, epoch)) as client:
-        run = _Run(client, target, replication, epoch, share)
+        run = _Run(client, target, replication, epoch, share, ends)
         while True:
             run.read(handle, done, batch, min(until, time.monotonic() + _LOOK_AGAIN) if seconds else None)
             if time.monotonic() >= until:
@@ -108,6 +112,7 @@ class _Run:
     replication: str
     epoch: str
     share: Share
+    ends: Ends | None = None
 
     def positions(self) -> tuple[Offsets, Offsets]:
         """Return where the partitions of our share are read on, and the offset after their last message."""
@@ -131,16 +136,19 @@ class _Run:
         with self.target.doing(f"replication {self.replication}: noting offsets"), self.target.transaction():
             offsets.begin(self.target.records, self.replication, self.epoch, starts)
         kept, reached, targets = dict(starts), dict(starts), dict(highs)
+        over: set[Partition] = set()
         self.client.read_from(starts)
         while True:
-            done.caught_up = all(reached[partition] >= target for partition, target in targets.items())
+            done.caught_up = all(reached[one] >= target or one in over for one, target in targets.items())
             if done.caught_up if end is None else time.monotonic() >= end:
                 break
             wait = _WAIT if end is None else max(0.0, min(_WAIT, end - time.monotonic()))
             found, ends = self.client.messages(batch, wait)
             # nothing that was fetched before the partitions were assigned anew
             found = [one for one in found if one.offset >= kept.get((one.topic, one.partition), math.inf)]
-            ends = {partition: offset for partition, offset in ends.items() if partition in kept}
+            if self.ends:
+                found = _before(self.ends, found, over)
+            ends = {one: offset for one, offset in ends.items() if one in kept and one not in over}
             if found:
                 after = {(message.topic, message.partition): message.offset + 1 for message in found}
                 self._apply(handle, found, {partition: kept[partition] for partition in after}, after)
@@ -160,3 +168,15 @@ class _Run:
             offsets.move(self.target.records, self.replication, self.epoch, began, after)
             handle(self.target, [message for message in found if message.value])
         self.client.tell(after)
+
+
+def _before(ends: Ends, found: Sequence[Message], over: set[Partition]) -> list[Message]:
+    """Return the messages of partitions that go on, and note those that end."""
+    before = []
+    for message in found:
+        partition = message.topic, message.partition
+        if partition not in over and not ends(message):
+            before.append(message)
+        else:
+            over.add(partition)
+    return before

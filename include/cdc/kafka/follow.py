@@ -19,13 +19,13 @@ from include.cdc.follow import Task, Told
 from include.cdc.kafka import connector
 from include.cdc.kafka.brokers import Brokers
 from include.cdc.kafka.client import Message
-from include.cdc.kafka.consumer import Share, consume
+from include.cdc.kafka.consumer import Consumed, Share, consume
+from include.cdc.kafka.moment import Moment, moment_of
 from include.cdc.prerequisites.kafka import parts
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
 from include.cdc.swap import forget_old_epochs
 from include.cdc.targets.base import Target
-from include.errors import BadRequest
 from include.locks import LockSpace, Name, hold
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,15 @@ class _Topics:
     run: CdcRun
     batches: Batches
     told: Told
+
+    def read(self, brokers: Brokers, task: Task, moment: Moment | None) -> Consumed:
+        """Apply the partitions of a consumer; for a comparison all of them, up to a moment."""
+        target, row, consumers = self.batches.target, self.batches.row, self.run.replication.kafka.consumers
+        assert row.epoch is not None
+        if moment is not None:
+            return consume(brokers, target, row.name, row.epoch, self.handle, ends=moment.ends)
+        share, seconds = Share(task.consumer, consumers), task.minutes * 60
+        return consume(brokers, target, row.name, row.epoch, self.handle, share=share, seconds=seconds)
 
     def handle(self, target: Target, messages: Sequence[Message]) -> None:
         """Apply messages in the transaction that is open."""
@@ -69,41 +78,37 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
     """
     Apply what the topics hold; the first consumer also sees to it that the connector is as it should be.
 
-    :raises BadRequest: for a comparison: topics have no common moment at which a stream could end.
+    One that compares reads all partitions, up to a moment of the source that is taken now.
+
+    :raises StreamBroken: if the connector does not come to that moment; what was applied stays.
     """
-    if task.compare:
-        raise BadRequest(f"replication {run.name}: only an embedded stream ends at a moment that can be compared")
     given = run.kafka or parts(run.replication, run.source, run.settings.local_dir)
     with ExitStack() as kept:
-        kept.enter_context(_sharing(run, task))
+        kept.enter_context(run.applying(task.wait) if task.compare else _sharing(run, task))
         target = kept.enter_context(run.in_warehouse())
         row = run.row(target)
         if reason := must_wait(target, run, row):
             return {"waiting": reason, "events": 0}
         topics = _Topics(run, Batches.of(run, target, row), told)
-        if task.consumer == 0:
-            connector.ensure(run, row.epoch or "", sorted(topics.batches.tables))
+        assert row.epoch is not None
+        tables = sorted(topics.batches.tables)
+        if task.consumer == 0 or task.compare:
+            connector.ensure(run, row.epoch, tables)
             forget_old_epochs(run, target)
+        moment = kept.enter_context(moment_of(run.at_source, tables)) if task.compare else None
         began, error, caught_up = datetime.now(UTC), None, False
         try:
-            assert row.epoch is not None
-            done = consume(
-                Brokers.of(run.replication.kafka.brokers, given.brokers),
-                target,
-                run.name,
-                row.epoch,
-                topics.handle,
-                share=Share(task.consumer, run.replication.kafka.consumers),
-                seconds=task.minutes * 60,
-            )
-            caught_up = done.caught_up
+            if moment:
+                topics.batches.moment = moment.rows
+                connector.await_past(run, row.epoch, tables, moment.is_past)
+            caught_up = topics.read(Brokers.of(run.replication.kafka.brokers, given.brokers), task, moment).caught_up
         except Exception as failure:
             error = str(failure)
             raise
         finally:
             figures = topics.batches.figures
             record(target, run, row, figures, began=began, caught_up=caught_up, error=error, consumer=task.consumer)
-    return {**figures.as_dict(), "compared": None}
+        return {**figures.as_dict(), "compared": topics.batches.compared()}
 
 
 def _sharing(run: CdcRun, task: Task) -> Any:

@@ -39,7 +39,11 @@ class LoggedCdcSource(CdcSource):
 
     @abstractmethod
     def place_of(self, offset: Offset) -> Place:
-        """Return the place at which the transaction of an event begins, or an event of no transaction stands."""
+        """
+        Return the place at which the transaction of an event begins, or an event of no transaction stands.
+
+        What an event says of its source has the names of a position, and gives a place within its transaction.
+        """
 
     def place_at(self, item: Change | Marker | None, offset: Offset) -> Place:  # noqa: ARG002 (few events tell more)
         """Return the place of an event that was read, which may tell more than its position."""

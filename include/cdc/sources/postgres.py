@@ -92,13 +92,18 @@ class PostgresCdcSource(CdcSource):
             yield rows
 
     @contextmanager
-    def moment(self) -> Iterator[PostgresRows]:
-        """Read rows as they are at the position of a slot, with all that was committed before and nothing else."""
+    def moment(self, tables: Sequence[str]) -> Iterator[tuple[str | None, PostgresRows]]:
+        """
+        Give the snapshot of a slot, of all that was committed before its position and nothing else, and the rows.
+
+        The tables are held as long as the block runs; without any, nothing tells what the snapshot sees.
+        """
         with (
             self.export(f"rs_compare_{uuid.uuid4().hex}", temporary=True) as exported,
             self._snapshot(exported.snapshot) as rows,
         ):
-            yield rows
+            seen = [rows.hold(table) for table in tables]
+            yield (seen[-1] if seen else None), rows
 
     @contextmanager
     def _snapshot(self, exported: str | None) -> Iterator[PostgresRows]:

@@ -186,7 +186,9 @@ class SwapOperator(CdcOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """
-        Return the replications to follow, for one mapped task a consumer; an embedded stream has only the first.
+        Return the replications to follow, for one mapped task a consumer.
+
+        An embedded stream has only the first, and so has a comparison, which reads for all of them.
 
         What was never started, is stopped or is copied for the first time is left out, unless it was named.
         """
@@ -203,7 +205,7 @@ class SwapOperator(CdcOperator):
         return [
             {"replication": name, "consumer": consumer}
             for name in followed
-            for consumer in range(_consumers(replications[name]))
+            for consumer in range(1 if request.action is Action.COMPARE else _consumers(replications[name]))
         ]
 
 
