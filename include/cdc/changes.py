@@ -36,7 +36,7 @@ class Change:
     :param at_ms: when the source committed, in milliseconds of Unix time.
     :param other_key: of the two halves of a changed key: of the DELETE the new key, of the CREATE
         the old one.
-    :param committed: the SCN of its commit, of Oracle.
+    :param origin: what Debezium tells of its place at the source, named as in a position.
     """
 
     table: str
@@ -46,7 +46,7 @@ class Change:
     txid: int | None = None
     at_ms: int = 0
     other_key: Mapping[str, Any] | None = None
-    committed: int | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

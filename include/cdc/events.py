@@ -44,7 +44,7 @@ def parse(key: str | None, value: str | None, other_key: Mapping[str, Any] | Non
         txid=txid,
         at_ms=source.get("ts_ms") or 0,
         other_key=other_key,
-        committed=int(scn) if (scn := source.get("commit_scn")) else None,
+        origin=source,
     )
 
 

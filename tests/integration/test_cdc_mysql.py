@@ -138,6 +138,14 @@ def test_the_target_follows_new_columns_and_tables_that_are_emptied(shop: Shop) 
     assert shop.differences() == {}
 
 
+def test_a_table_that_is_emptied_last_is_empty_where_the_stream_ends(shop: Shop) -> None:
+    replicate.copy(shop.run("copy"))
+    shop.change("UPDATE customers SET note = 'seen'", "TRUNCATE orders")
+    follow(shop.run("stream"), Task())
+    assert shop.warehouse("SELECT count(*) FROM shop_copy.orders") == [(0,)]
+    assert shop.differences() == {}
+
+
 def test_a_stream_that_goes_on_ends_when_its_time_is_over(shop: Shop) -> None:
     replicate.copy(shop.run("copy"))
     with mysql.writing(shop.database, ROWS, pause=0.01):

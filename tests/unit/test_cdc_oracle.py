@@ -114,7 +114,14 @@ def test_debezium_tells_the_commit_of_an_event_and_goes_on_within_its_transactio
 
 
 def change(committed: int) -> Change:
-    source = {"schema": "SHOP", "table": "ORDERS", "ts_ms": 1, "commit_scn": str(committed), "txId": "0c00"}
+    source = {
+        "schema": "SHOP",
+        "table": "ORDERS",
+        "ts_ms": 1,
+        "scn": "90",
+        "commit_scn": str(committed),
+        "txId": "0c00",
+    }
     found = parse('{"ID":1}', json.dumps({"op": "c", "after": {"ID": 1}, "source": source}))
     assert isinstance(found, Change)
     return found

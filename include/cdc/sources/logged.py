@@ -45,9 +45,9 @@ class LoggedCdcSource(CdcSource):
         What an event says of its source has the names of a position, and gives a place within its transaction.
         """
 
-    def place_at(self, item: Change | Marker | None, offset: Offset) -> Place:  # noqa: ARG002 (few events tell more)
-        """Return the place of an event that was read, which may tell more than its position."""
-        return self.place_of(offset)
+    def place_at(self, item: Change | Marker | None, offset: Offset) -> Place:
+        """Return the place of an event that was read; the position of the last one of a transaction may be after it."""
+        return self.place_of(item.origin) if isinstance(item, Change) and item.origin else self.place_of(offset)
 
     def rest_of(self, offset: Offset) -> Offset | None:  # noqa: ARG002 (elsewhere the place tells)
         """Return the position after an event, of a log that has brought all when heartbeats stay there; else None."""

@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from include.cdc.changes import UNAVAILABLE, Change, Marker
+from include.cdc.changes import UNAVAILABLE
 from include.cdc.models import Replication
 from include.cdc.sources.base import SourceTable
 from include.cdc.sources.logged import LoggedCdcSource, Offset, Place
@@ -90,12 +90,6 @@ class OracleCdcSource(LoggedCdcSource):
         """Return the SCN before which all commits have come; of several redo threads LogMiner merges them by SCN."""
         commits = [int(part.partition(":")[0]) for part in str(offset.get("commit_scn") or "").split(",") if part]
         return (max(int(offset["scn"]), *commits),) if commits else (int(offset["scn"]),)
-
-    def place_at(self, item: Change | Marker | None, offset: Offset) -> Place:
-        """Return the SCN of a change's own commit; of a heartbeat that of its position."""
-        if isinstance(item, Change) and item.committed is not None:
-            return (item.committed,)
-        return self.place_of(offset)
 
     def begin_of(self, offset: Offset) -> Offset:
         """Return the position from which the transaction of an event comes again as a whole."""
