@@ -15,9 +15,10 @@ from include.cdc.collapse import Delta, collapse
 from include.cdc.figures import Figures
 from include.cdc.live import targets
 from include.cdc.run import CdcRun
-from include.cdc.sources.base import Rows
+from include.cdc.sources.base import Column, Rows
 from include.cdc.state import ReplicationRow
 from include.cdc.targets.base import Target
+from include.cdc.values import doubt, doubt_all, is_rewritten
 from include.errors import SchemaMismatch, UnknownColumns
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Batches:
         for name, found in found_of.items():
             chosen = {column: is_.type for column, is_ in found.items() if column not in self._without(name)}
             missing = {column: is_.missing for column, is_ in found.items()}
-            doubts = {column: is_.doubt for column, is_ in found.items() if is_.doubt}
+            doubts = self._doubts(found)
             self.tables[name] = replace(self.tables[name], doubts=doubts)
             changed = drift.compare(chosen, self.tables[name])
             try:
@@ -114,6 +115,14 @@ class Batches:
                 raise
             self.left_out[name] = {column for column in chosen if column not in self.tables[name].columns}
             self._tell(name, changed.refused, [column for column in changed.added if found[column].rewritten])
+
+    def _doubts(self, found: Mapping[str, Column]) -> dict[str, Callable[[Any], bool]]:
+        """Return what tells values that are read at the source, as they may not arrive as its own texts of them."""
+        doubts = {name: is_.doubt for name, is_ in found.items() if is_.doubt}
+        for name, is_ in found.items():
+            if self.target.keeps_texts and is_rewritten(self.run.replication.kind, is_.type):
+                doubts[name] = doubt_all(is_.doubt or doubt(is_.type))
+        return doubts
 
     def _without(self, name: str) -> Collection[str]:
         return self.run.replication.without.get(name, ())

@@ -185,7 +185,7 @@ def _of_warehouse(facts: Facts, replication: Replication, records: sa.Connection
         return facts
     tables = list(state.tables(records, name, epoch).values())
     t = cdc_applies.c
-    began, ended = sa.case((t.caught_up.is_(sa.true()), t.started_at)), sa.case((t.error.is_(None), t.finished_at))
+    began, ended = sa.case((t.caught_up == sa.true(), t.started_at)), sa.case((t.error.is_(None), t.finished_at))
     applies = sa.select(sa.func.max(began), sa.func.max(ended)).where(t.replication == name, t.epoch == epoch)
     caught_up, finished = records.execute(applies).one()
     moments = [row.applied_at, finished, *(table.copied_at for table in tables)]

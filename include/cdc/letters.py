@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 #: Puts items into the target together, and returns how many rows that changed.
 Put = Callable[[Sequence[Item]], int]
 
-#: Keys that one statement looks for: a server takes so many values, and no more.
+#: Letters that one statement closes: a server takes so many values, and no more.
 _AT_ONCE = 1000
 
 
@@ -70,22 +70,25 @@ def resolve(
     :param tables: None for all of them.
     :param keys: None for all rows of the tables.
     """
-    t, closed = cdc_dead_letters.c, cdc_dead_letters.update().values(resolved_at=now())
-    closed = closed.where(t.replication == replication, t.resolved_at.is_(None))
-    if tables is not None:
-        closed = closed.where(t.source_table.in_(list(tables)))
-    if keys is None:
-        return records.execute(closed).rowcount
-    texts = [_json(key) for key in keys]
-    parts = [texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE)]
-    return sum(records.execute(closed.where(t.row_key.in_(part))).rowcount for part in parts)
+    t, wanted = cdc_dead_letters.c, None if keys is None else {_json(key) for key in keys}
+    query = sa.select(t.id, t.source_table, t.row_key).where(t.replication == replication, t.resolved_at.is_(None))
+    # here, as a server may take two keys for one
+    closed = [
+        number
+        for number, table, key in records.execute(query)
+        if (tables is None or table in tables) and (wanted is None or key in wanted)
+    ]
+    for start in range(0, len(closed), _AT_ONCE):
+        some = t.id.in_(closed[start : start + _AT_ONCE])
+        records.execute(cdc_dead_letters.update().where(some).values(resolved_at=now()))
+    return len(closed)
 
 
 def open_keys(records: sa.Connection, replication: str) -> dict[str, set[Key]]:
     """Return the keys of the rows that lack a change, by table: what the target has of them may be old."""
     t, found = cdc_dead_letters.c, dict[str, set[Key]]()
     query = sa.select(t.source_table, t.row_key).where(t.replication == replication, t.resolved_at.is_(None))
-    for table, key in records.execute(query.distinct()):
+    for table, key in records.execute(query):
         found.setdefault(table, set()).add(tuple(json.loads(key).values()))
     return found
 

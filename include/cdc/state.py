@@ -183,8 +183,9 @@ def forget_epochs(records: sa.Connection, name: str, keep: Sequence[str]) -> Non
 def forget_tables(records: sa.Connection, name: str, epoch: str, tables: Sequence[str]) -> None:
     """Remove the rows of some tables of an epoch."""
     t = cdc_tables.c
-    gone = (t.replication == name, t.epoch == epoch, t.source_table.in_(list(tables)))
-    records.execute(cdc_tables.delete().where(*gone))
+    for table in tables:
+        gone = (t.replication == name, t.epoch == epoch, t.source_table == table)
+        records.execute(cdc_tables.delete().where(*gone))
 
 
 def _parsed(text: str | None) -> Any:

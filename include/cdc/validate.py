@@ -9,6 +9,7 @@ from include.cdc.models import Kind, Mode, Replication
 from include.cdc.prerequisites import Problem, java, kafka, looked, mssql, mysql, oracle, postgres, tables
 from include.cdc.prerequisites.kafka import KafkaParts
 from include.cdc.prerequisites.warehouse import control_problems, warehouse_problems
+from include.cdc.prerequisites.warehouse_mssql import column_problems
 from include.cdc.sources.opening import source_of
 from include.cdc.sources.postgres import PostgresCdcSource
 from include.connections import Connection
@@ -40,6 +41,8 @@ def validate(
         "the source": lambda: _source(replication, source, followed),
         "the warehouse": lambda: warehouse_problems(replication, warehouse, followed),
     }
+    if warehouse.kind == "mssql":
+        looks["the columns of the source"] = lambda: _columns(replication, source)
     if replication.mode is Mode.KAFKA_CONNECT:
         looks["Kafka"] = lambda: _kafka(replication, source, followed, kafka_parts)
     else:
@@ -87,6 +90,15 @@ def _postgres(replication: Replication, source: PostgresCdcSource, followed: lis
             *postgres.problems(session, source, replication, relations, followed),
             *looked("the tables of the source", lambda: tables.problems(session, replication, relations, found)),
         ]
+
+
+def _columns(replication: Replication, source: Connection) -> list[Problem]:
+    found, at_source = [], source_of(replication.kind, source, _APPLICATION)
+    with at_source.reading() as rows:
+        for table in at_source.tables(replication):
+            types = {name: column.type for name, column in rows.columns(table.name).items()}
+            found += column_problems(replication, table, types)
+    return found
 
 
 def _kafka(

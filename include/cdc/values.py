@@ -88,6 +88,21 @@ def doubt(type_text: str) -> Callable[[Any], bool] | None:
     return None
 
 
+def is_rewritten(kind: str, type_text: str) -> bool:
+    """
+    Whether Debezium writes a value of a kind of source by another text than the source does.
+
+    PostgreSQL reads both as the same value; where a text is kept as it arrives they differ.
+    """
+    base = split(type_text)[0]
+    return base.endswith("[]") or base == "interval" or (kind == "mysql" and base in ("json", "jsonb"))
+
+
+def doubt_all(other: Callable[[Any], bool] | None) -> Callable[[Any], bool]:
+    """Return a doubt about every value that is not null, and about null where another one has it."""
+    return lambda value: value is not None or (other is not None and other(value))
+
+
 def _is_doubtful_array(values: Any, element: str) -> bool:
     """An array of arrays arrives as one of nulls, or of the names of Java's objects."""
     if not isinstance(values, list):

@@ -162,5 +162,5 @@ def test_a_comparison_under_writers_is_of_one_moment_and_the_stream_goes_on(shop
     customers, orders = follow(shop.run, Task(compare=True))["compared"]
     assert (customers["missing"], customers["extra"], customers["different"]) == (0, 0, 1)
     assert orders["rows_target"] == orders["extra"] > 0
-    with shop.stage.connect_warehouse() as session:
-        assert [incident.kind for incident in open_incidents(session, "shop")] == ["truncated"]
+    with shop.stage.in_warehouse() as target:
+        assert [incident.kind for incident in open_incidents(target.records, "shop")] == ["truncated"]

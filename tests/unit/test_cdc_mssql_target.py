@@ -11,7 +11,9 @@ import pytest
 import sqlglot
 
 from include.cdc.changes import TargetTable
+from include.cdc.models import Replication
 from include.cdc.prerequisites import warehouse_mssql
+from include.cdc.sources.base import SourceTable
 from include.cdc.targets import mssql_columns, mssql_compare, mssql_copies, mssql_texts
 from include.cdc.targets.base import Alteration, Refused
 from include.cdc.targets.mssql import MssqlTarget
@@ -20,7 +22,14 @@ from include.cdc.targets.mssql_types import column_type
 from include.cdc.targets.mssql_writer import moment
 from include.cdc.values import SUPPORTED
 from include.connections import Connection
-from include.errors import BreaksConstraint, ConnectionLost, DatabaseBusy, TransientError, ValueDoesNotFit
+from include.errors import (
+    BreaksConstraint,
+    ConnectionLost,
+    DatabaseBusy,
+    SchemaMismatch,
+    TransientError,
+    ValueDoesNotFit,
+)
 from tests.unit.test_tsql import assert_sqlfluff_reads, assert_sqlglot_reads
 
 EVIL = TargetTable(
@@ -44,6 +53,11 @@ class Result:
         return self.value
 
     scalar_one = scalar
+
+    def first(self) -> Any:
+        return self.rows[0] if self.rows else None
+
+    one = first
 
     def scalars(self) -> list[Any]:
         return [row[0] for row in self.rows]
@@ -75,41 +89,36 @@ class Written:
 
 
 def target(**answers: Result | Exception) -> tuple[MssqlTarget, Written]:
-    written = Written({name.replace("_", " "): answer for name, answer in answers.items()})
+    written = Written(dict(answers))
     connection = Connection.of("warehouse", kind="mssql", database="dw", login="etl")
     return MssqlTarget(connection, "test", written), written  # type: ignore[arg-type]
 
 
 def everything(table: TargetTable) -> list[str]:
     """Return all that is said of a table."""
-    shape = Result(
-        rows=[
-            (name, kind, table.key.index(name) + 1 if name in table.key else 0) for name, kind in table.columns.items()
-        ]
-    )
-    there = Result(rows=[(name,) for name in (*table.columns, "_deleted_at")])
-    answers = {
-        "SELECT c.name, COALESCE": shape,
-        "SELECT name FROM sys.columns": there,
-        "SELECT name FROM sys.key": Result(value="pk"),
-    }
-    said = []
-    for held in (0, 1):
-        of, written = target()
-        written.answers = {**answers, "SELECT (SELECT COUNT": Result(value=held)}
-        written.answers["SELECT CASE p.state"] = Result(rows=[("GRANT SELECT", "[reader]", None)])
-        of.place("cdc_1", table.schema, table.name, soft=table.soft)
-        said += written.said
+    columns = [
+        (name, kind, table.key.index(name) + 1 if name in table.key else 0) for name, kind in table.columns.items()
+    ]
     of, written = target()
-    written.answers = {
-        **answers,
-        "SELECT MIN": Result(value=None),
-        "DECLARE": Result(value=0),
-        "SET NOCOUNT": Result(value=0),
+    answers = {
+        "SELECT c.name, COALESCE": Result(rows=columns),
+        "SELECT name FROM sys.columns": Result(rows=[(name,) for name in (*table.columns, "_deleted_at")]),
+        "SELECT name FROM sys.key": Result(value="pk"),
+        "SELECT name FROM sys.foreign_keys": Result(),
+        "SELECT CASE p.state": Result(rows=[("GRANT SELECT", "[reader]", None)]),
+        "SELECT d.name": Result(rows=[("df", "((7))")]),
+        "SELECT value FROM sys.fn": Result(),
+        "SELECT k.[_retail_sync_refuses]": Result(rows=[(None, *("1" for _ in table.key))]),
+        "SELECT k.[_retail_sync_number]": Result(rows=[(0,)]),
+        "SELECT COUNT_BIG(*), MIN": Result(rows=[(1, None)]),
+        "SET NOCOUNT ON": Result(value=0),
     }
+    for held in (0, 1):
+        written.answers = {**answers, "SELECT COUNT(*) FROM sys.sql_expr": Result(value=held)}
+        of.place("cdc_1", table.schema, table.name, soft=table.soft)
     writer, key = of.writer(table), tuple("1" for _ in table.key)
-    writer.canonical([key])
-    writer.alive([key])
+    assert writer.canonical([key]) == [key]
+    assert writer.alive([key]) == {key}
     writer.truncate(0)
     writer.delete([(key, 0)])
     for update_only in (False, True):
@@ -117,22 +126,15 @@ def everything(table: TargetTable) -> list[str]:
     of.begin_copy("cdc_1", table.columns, table.key, soft=table.soft)
     of.finish_copy("cdc_1", table.key)
     of.drop_copy("cdc_1")
-    change = Alteration(
-        {"new": "text", "flag": "boolean"}, {"flag": "true", "new": "it's"}, {"id": "bigint"}, {"at": True}
-    )
-    of.alter(table if "at" in table.columns else EVIL, change)
+    added, defaults = {"new": "text", "flag": "boolean"}, {"flag": "true", "new": "it's"}
+    of.alter(EVIL, Alteration(added, defaults, {"id": "bigint", "it's": "numeric(12,2)"}, {"at": True}))
     of.unmarked(table, ["at"])
-    of.take_turn("a turn")
     of.wait_at_most(1.5)
-    types = mssql_copies.types_of(table.columns, table.key)
-    said += [*written.said, *mssql_copies.create_heap("cdc_1", list(table.columns))]
-    of, written = target()
-    mssql_copies.convert(of.records, "cdc_1", types, 1)
-    said += written.said
-    said.append(mssql_compare.count(table))
+    mssql_copies.convert(of.records, "cdc_1", mssql_copies.types_of(table.columns, table.key), 1)
+    compared = [mssql_compare.count(table)]
     for kind in ("missing", "extra", "different"):
-        said += [mssql_compare.counted(table, "cdc_1", kind), mssql_compare.named(table, "cdc_1", kind)]
-    return said
+        compared += [mssql_compare.counted(table, "cdc_1", kind), mssql_compare.named(table, "cdc_1", kind)]
+    return [*written.said, *mssql_copies.create_heap("cdc_1", list(table.columns)), *compared]
 
 
 STATEMENTS = [
@@ -192,6 +194,23 @@ def test_a_type_is_kept_by_one_that_holds_it(type_text: str, declared: str) -> N
     assert column_type(type_text).declared == declared
 
 
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        ({"id": "integer", "a": "numeric(39,2)", "b": "numeric(38,2)", "c": "numeric"}, "a is numeric(39,2)"),
+        ({"id": "integer", "a": "text", "A": "text"}, "columns a, A differ in case only"),
+        ({"id": "integer[]"}, "id is integer[] and part of the key"),
+    ],
+)
+def test_what_cannot_be_held_or_told_apart_is_a_problem(columns: dict[str, str], text: str) -> None:
+    of = {"name": "shop", "source": "shop", "kind": "postgres", "tables": ["public.*"], "target_schema": "copy"}
+    table = SourceTable("public.t", ("id",), 0)
+    (problem,) = warehouse_mssql.column_problems(Replication.model_validate(of), table, columns)
+    assert text in str(problem)
+    without = Replication.model_validate({**of, "without": {"public.t": ["a", "id"]}})
+    assert warehouse_mssql.column_problems(without, table, columns) == []
+
+
 def test_keys_are_told_apart_by_case_and_blanks() -> None:
     of = column_type("text", is_key=True)
     assert of.declared == "nvarchar(450) COLLATE Latin1_General_100_BIN2"
@@ -207,12 +226,13 @@ def test_a_text_that_a_column_refuses_is_named_by_the_column() -> None:
     table = TextTable(Written({"SELECT MIN": Result(value=1)}), {"a": column_type("text"), "b": column_type("date")})  # type: ignore[arg-type]
     with pytest.raises(Refused, match="column b"):
         table.put([("x", "no date")])
-    written = Written({"SELECT MIN": Result(value=0)})
+    types = {"id": column_type("bigint")}
+    found = Written({"SELECT COUNT_BIG": Result(rows=[(1, 0)])})
     with pytest.raises(ValueDoesNotFit, match=r"column id: bigint cannot hold a value"):
-        mssql_copies.convert(written, "cdc_1", {"id": column_type("bigint")}, 1)  # type: ignore[arg-type]
-    short = Written({"SELECT MIN": Result(value=None), "INSERT": Result(rowcount=1)})
+        mssql_copies.convert(found, "cdc_1", types, 1)  # type: ignore[arg-type]
+    assert mssql_copies.convert(found, "cdc_1", types, 1, strict=False) == 1  # type: ignore[arg-type]
     with pytest.raises(TransientError, match="2 rows were sent, the server has 1"):
-        mssql_copies.convert(short, "cdc_1", {"id": column_type("bigint")}, 2)  # type: ignore[arg-type]
+        mssql_copies.convert(found, "cdc_1", types, 2)  # type: ignore[arg-type]
 
 
 def test_texts_travel_in_batches() -> None:
@@ -247,6 +267,29 @@ def test_a_transaction_that_the_server_has_ended_is_not_gone_on_with() -> None:
 
 def test_a_moment_is_written_with_its_offset() -> None:
     assert moment(1_700_000_000_123) == "2023-11-14T22:13:20.123+00:00"
+
+
+def test_a_type_that_does_not_hold_all_of_the_one_before_is_not_followed() -> None:
+    of, written = target()
+    wide = TargetTable("public.t", "copy", "t", ("id",), {"id": "integer", "n": "numeric(30,15)"})
+    with pytest.raises(SchemaMismatch, match=r"column n is numeric at the source, and decimal\(38,12\)"):
+        mssql_columns.alter(of.records, wide, Alteration(widened={"n": "numeric"}))
+    written.answers["SELECT CASE WHEN"] = Result(value=1)
+    added = Alteration({"at": "timestamp with time zone"}, {"at": "infinity"})
+    with pytest.raises(SchemaMismatch, match="the default of its new column at is none of datetimeoffset"):
+        mssql_columns.alter(of.records, wide, added)
+
+
+def test_a_key_that_is_none_to_the_server_stays_as_it_is() -> None:
+    of, _ = target(**{"SELECT k.[_retail_sync_refuses]": Result(rows=[(0, None, None)])})
+    assert of.writer(EVIL).canonical([("too long", "1")]) == [("too long", "1")]
+
+
+def test_foreign_keys_are_in_the_way_of_a_new_copy() -> None:
+    of, _ = target(**{"SELECT name FROM sys.foreign_keys": Result(rows=[("fk_lines",)])})
+    of.records.answers["SELECT name FROM sys.columns"] = Result(rows=[("id",)])  # type: ignore[attr-defined]
+    with pytest.raises(SchemaMismatch, match="drop fk_lines"):
+        of.place("cdc_1", "copy", "t", soft=False)
 
 
 def test_the_texts_of_rows_are_read_from_one_json() -> None:

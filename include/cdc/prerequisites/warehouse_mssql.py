@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from include.cdc.models import Replication
 from include.cdc.prerequisites import Problem
+from include.cdc.sources.base import SourceTable
+from include.cdc.targets.base import Columns
+from include.cdc.targets.mssql_types import MOST_PRECISION
+from include.cdc.values import is_rewritten, split
 from include.connections import Connection
 from include.engines.mssql.sql import quoted
 
@@ -19,9 +25,11 @@ _LEVEL = 130
 DATABASE = """
 SELECT CAST(DATABASEPROPERTYEX(DB_NAME(), 'Updateability') AS nvarchar(20)),
     (SELECT CAST(compatibility_level AS int) FROM sys.databases WHERE name = DB_NAME()),
-    HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'CREATE TABLE'), HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'CREATE SCHEMA')
+    HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), 'DATABASE', 'CREATE TABLE'),
+    HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), 'DATABASE', 'CREATE SCHEMA')
 """
-SCHEMA = "SELECT SCHEMA_ID(?), HAS_PERMS_BY_NAME(?, 'SCHEMA', 'ALTER')"
+#: A table in a schema is its owner's; to move it out takes CONTROL of it.
+SCHEMA = "SELECT SCHEMA_ID(?), HAS_PERMS_BY_NAME(QUOTENAME(?), 'SCHEMA', 'CONTROL')"
 RIGHT = "SELECT HAS_PERMS_BY_NAME(?, 'OBJECT', ?)"
 PRESENT = """
 SELECT o.name, HAS_PERMS_BY_NAME(QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.' + QUOTENAME(o.name), 'OBJECT', 'CONTROL')
@@ -42,14 +50,40 @@ def rights(session: sa.Connection, warehouse: Connection, schemas: Sequence[str]
         remedy = f"GRANT CREATE TABLE TO {quoted(warehouse.login)}"
         problems.append(Problem(f"{warehouse.login} may not create tables in the warehouse", remedy))
     for schema in schemas:
-        known, may_alter = session.exec_driver_sql(SCHEMA, (schema, schema)).one()
+        known, has_control = session.exec_driver_sql(SCHEMA, (schema, schema)).one()
         if known is None and not may_schema:
             remedy = f"GRANT CREATE SCHEMA TO {quoted(warehouse.login)}, or make it"
             problems.append(Problem(f"{warehouse.login} may not create schema {schema}", remedy))
-        elif known is not None and not may_alter:
-            remedy = f"GRANT ALTER ON SCHEMA::{quoted(schema)} TO {quoted(warehouse.login)}"
-            problems.append(Problem(f"{warehouse.login} may not create tables in schema {schema}", remedy))
+        elif known is not None and not has_control:
+            remedy = f"GRANT CONTROL ON SCHEMA::{quoted(schema)} TO {quoted(warehouse.login)}"
+            problems.append(Problem(f"{warehouse.login} has no CONTROL of schema {schema}", remedy))
     return problems
+
+
+def column_problems(replication: Replication, source: SourceTable, columns: Columns) -> list[Problem]:
+    """Look for what SQL Server cannot hold of a table's columns, or cannot tell apart."""
+    table, without = source.name, replication.without.get(source.name, ())
+    kept = {name: type_ for name, type_ in columns.items() if name not in without}
+    problems = []
+    cases = defaultdict(list)
+    for name, type_ in kept.items():
+        cases[name.casefold()].append(name)
+        if _precision(type_) > MOST_PRECISION:
+            text = f"{table}: {name} is {type_}, a decimal has {MOST_PRECISION} digits"
+            problems.append(Problem(text, "leave it out by `without`"))
+        if name in source.key and is_rewritten(replication.kind, type_):
+            text = f"{table}: {name} is {type_} and part of the key, which SQL Server has only as a text"
+            problems.append(Problem(text, "leave the table out by `exclude`"))
+    for several in cases.values():
+        if len(several) > 1:
+            text = f"{table}: columns {', '.join(several)} differ in case only"
+            problems.append(Problem(text, "leave one of them out by `without`"))
+    return problems
+
+
+def _precision(type_: str) -> int:
+    base, lengths = split(type_)
+    return lengths[0] if base == "numeric" and lengths else 0
 
 
 def may_write(session: sa.Connection, tables: Sequence[str]) -> bool:

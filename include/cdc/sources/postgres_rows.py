@@ -139,7 +139,7 @@ class PostgresRows:
         found = self.columns(table.source)
         present = [column for column in columns if column in found]
         chosen = _listed(
-            sql.SQL("{}::{}::text").format(sql.Identifier(column), sql.SQL(found[column].type)) for column in present
+            sql.SQL("{}::{}").format(sql.Identifier(column), sql.SQL(found[column].type)) for column in present
         )
         wanted = sql.SQL(" OR ").join(
             sql.SQL("({})").format(
@@ -150,8 +150,11 @@ class PostgresRows:
             )
             for key in keys
         )
-        query = sql.SQL("SELECT {} FROM {} WHERE {}").format(chosen, _relation(table.source), wanted)
-        return [dict(zip(present, row, strict=True)) for row in self.session.execute(query).fetchall()]
+        # as a copy writes them: a cast to text writes some types otherwise
+        query = sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT")
+        copy_out = query.format(chosen, _relation(table.source), wanted)
+        with self.session.cursor() as reader, reader.copy(copy_out) as rows:
+            return [dict(zip(present, row, strict=True)) for row in rows.rows()]
 
 
 def _selected(table: SourceTable, columns: Mapping[str, str], between: tuple[Key, Key]) -> sql.Composed:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from include.cdc.changes import TargetTable
 from include.cdc.collapse import Key
@@ -101,6 +101,9 @@ class Target(ABC):
 
     refusals: tuple[type[Exception], ...]
     """What is raised for a value or row that the target refuses; the transaction can go on after it."""
+
+    keeps_texts: ClassVar[bool] = False
+    """Whether it keeps some types as the texts that arrive, so that these have to be written alike."""
 
     @abstractmethod
     def reason(self, error: Exception) -> str:

@@ -46,11 +46,12 @@ class MssqlTarget(Target):
     records: sa.Connection
     _depth: int = field(default=0, init=False)
 
-    refusals = (Refused, BreaksConstraint)
+    refusals = (Refused, BreaksConstraint, UnicodeEncodeError)
+    keeps_texts = True
 
     def reason(self, error: Exception) -> str:
         """Return what was refused: the column, or the rule, without the values that the server names."""
-        return str(error)
+        return "a text is no Unicode" if isinstance(error, UnicodeEncodeError) else str(error)
 
     def doing(self, what: str) -> AbstractContextManager[None]:
         """Raise the driver's errors as ours."""
@@ -82,7 +83,7 @@ class MssqlTarget(Target):
     def is_lost(self) -> bool:
         """Whether the session has ended: nothing can be asked on it."""
         try:
-            self._run("SELECT 1")
+            self.records.exec_driver_sql("SELECT 1").scalar()
         except (RetailSyncError, sa.exc.SQLAlchemyError):
             return True
         return False
@@ -99,7 +100,9 @@ class MssqlTarget(Target):
             raise LockTimeout(f"the lock {name} was not to be had ({result})")
 
     def create_schema(self, schema: str) -> None:
-        """Make a schema that is missing."""
+        """Make a schema that is missing, one run at a time."""
+        if self.is_in_transaction:
+            self.take_turn(f"retail-sync schema {schema}")
         self._run(create_schema(schema))
 
     def shape(self, schema: str, name: str) -> Shape:
@@ -111,7 +114,8 @@ class MssqlTarget(Target):
         return mssql_columns.unmarked(self.records, table, columns)
 
     def alter(self, table: TargetTable, change: Alteration) -> None:
-        """Alter the columns of a table."""
+        """Alter the columns of a table, one run at a time."""
+        self.take_turn(f"retail-sync columns {table.schema}.{table.name}")
         mssql_columns.alter(self.records, table, change)
 
     def writer(self, table: TargetTable) -> MssqlWriter:
@@ -130,6 +134,22 @@ class MssqlTarget(Target):
         The bulk copy has a session of its own, which the transaction must not hold up: it has not touched
         that table before.
         """
+        return self._filled(staging, rows, table, columns, between, strict=True)
+
+    def fill_what_fits(self, staging: str, rows: Rows, table: SourceTable, columns: Columns) -> int:
+        """Put all rows into a copy that can be held there; returns how many the source has."""
+        return self._filled(staging, rows, table, columns, (None, None), strict=False)
+
+    def _filled(
+        self,
+        staging: str,
+        rows: Rows,
+        table: SourceTable,
+        columns: Columns,
+        between: tuple[Key, Key],
+        *,
+        strict: bool,
+    ) -> int:
         names = list(columns)
         with _engine(self.connection, self.application).connect() as beside:
             for statement in mssql_copies.create_heap(staging, names):
@@ -144,7 +164,9 @@ class MssqlTarget(Target):
 
         batches = mssql_copies.batches(counted(), names)
         driver_for(self.connection).load(self.connection, self.application, mssql_copies.heap(staging), names, batches)
-        return mssql_copies.convert(self.records, staging, mssql_copies.types_of(columns, table.key), sent)
+        return mssql_copies.convert(
+            self.records, staging, mssql_copies.types_of(columns, table.key), sent, strict=strict
+        )
 
     def finish_copy(self, staging: str, key: Sequence[str]) -> None:
         """Make the primary key."""
@@ -185,6 +207,8 @@ class MssqlTarget(Target):
 def opened(connection: Connection, application: str) -> Iterator[MssqlTarget]:
     """Open a session."""
     with _engine(connection, application).connect() as records:
+        # whatever the server's `user options` are
+        records.exec_driver_sql("SET NOCOUNT OFF; SET XACT_ABORT OFF")
         yield MssqlTarget(connection, application, records)
 
 

@@ -14,6 +14,7 @@ from include.cdc.changes import TargetTable
 from include.cdc.targets.base import Alteration, Columns, Shape
 from include.cdc.targets.mssql_types import column_type
 from include.engines.mssql.sql import literal, names, quoted
+from include.errors import SchemaMismatch
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -38,6 +39,8 @@ WHERE c.object_id = OBJECT_ID(?) AND NOT EXISTS (
     WHERE p.class = 1 AND p.major_id = c.object_id AND p.minor_id = c.column_id AND p.name = ?
 )
 """
+#: An empty answer where a column has no such property.
+PROPERTY = "SELECT value FROM sys.fn_listextendedproperty(?, N'SCHEMA', ?, N'TABLE', ?, N'COLUMN', ?)"
 ADD_PROPERTY = """
 EXEC sys.sp_addextendedproperty @name = ?, @value = ?, @level0type = N'SCHEMA', @level0name = ?,
     @level1type = N'TABLE', @level1name = ?, @level2type = N'COLUMN', @level2name = ?
@@ -45,6 +48,11 @@ EXEC sys.sp_addextendedproperty @name = ?, @value = ?, @level0type = N'SCHEMA', 
 UPDATE_PROPERTY = """
 EXEC sys.sp_updateextendedproperty @name = ?, @value = ?, @level0type = N'SCHEMA', @level0name = ?,
     @level1type = N'TABLE', @level1name = ?, @level2type = N'COLUMN', @level2name = ?
+"""
+DEFAULT = """
+SELECT d.name, d.[definition] FROM sys.default_constraints AS d
+JOIN sys.columns AS c ON c.object_id = d.parent_object_id AND c.column_id = d.parent_column_id
+WHERE d.parent_object_id = OBJECT_ID(?) AND c.name = ?
 """
 KEY_NAME = "SELECT name FROM sys.key_constraints WHERE type = 'PK' AND parent_object_id = OBJECT_ID(?)"
 #: Bytes that the key of a clustered index takes, and of a text's unit.
@@ -65,9 +73,15 @@ def unmarked(session: sa.Connection, table: TargetTable, columns: Sequence[str])
 
 
 def alter(session: sa.Connection, table: TargetTable, change: Alteration) -> None:
-    """Alter the columns of a table, and their properties."""
+    """
+    Alter the columns of a table, and their properties; what another run has added meanwhile is left alone.
+
+    :raises SchemaMismatch: for a default, or a wider type, that SQL Server does not hold.
+    """
     for name, type_ in change.added.items():
-        session.exec_driver_sql(add(table, name, type_, change.defaults.get(name)))
+        default = change.defaults.get(name)
+        _assert_held(session, table, name, type_, default)
+        session.exec_driver_sql(add(table, name, type_, default))
         note(session, table.schema, table.name, {name: type_})
     in_key = [name for name in change.widened if name in table.key]
     target = relation(table.schema, table.name)
@@ -75,14 +89,43 @@ def alter(session: sa.Connection, table: TargetTable, change: Alteration) -> Non
         constraint = session.exec_driver_sql(KEY_NAME, (target,)).scalar_one()
         session.exec_driver_sql(f"ALTER TABLE {target} DROP CONSTRAINT {quoted(constraint)}")
     for name, type_ in change.widened.items():
-        session.exec_driver_sql(retype(table, name, type_))
-        session.exec_driver_sql(UPDATE_PROPERTY, (_TYPE, type_, table.schema, table.name, name))
+        _assert_wider(table, name, type_)
+        change_type(session, table, name, type_)
     if in_key:
         session.exec_driver_sql(primary_key(target, {**table.columns, **change.widened}, table.key))
     for name, is_required in change.dropped.items():
         if is_required:
             session.exec_driver_sql(retype(table, name, table.columns[name]))
-        session.exec_driver_sql(ADD_PROPERTY, (_DROPPED, "", table.schema, table.name, name))
+        _set(session, _DROPPED, "", table.schema, table.name, name)
+
+
+def _assert_wider(table: TargetTable, name: str, type_: str) -> None:
+    before, after = column_type(table.columns[name]), column_type(type_)
+    if after.is_decimal and before.is_decimal and not after.holds(before):
+        text = f"column {name} is {type_} at the source, and {after.declared} does not hold all of {before.declared}"
+        raise SchemaMismatch(f"{table.source}: {text}; leave it out by `without`")
+
+
+def change_type(session: sa.Connection, table: TargetTable, name: str, type_: str) -> None:
+    """Give a column another type, and keep its default: while it has one its type cannot be changed."""
+    target = relation(table.schema, table.name)
+    default = session.exec_driver_sql(DEFAULT, (target, name)).first()
+    if default is not None:
+        session.exec_driver_sql(f"ALTER TABLE {target} DROP CONSTRAINT {quoted(default[0])}")
+    session.exec_driver_sql(retype(table, name, type_))
+    if default is not None:
+        session.exec_driver_sql(f"ALTER TABLE {target} ADD DEFAULT {default[1]} FOR {quoted(name)}")
+    _set(session, _TYPE, type_, table.schema, table.name, name)
+
+
+def _assert_held(session: sa.Connection, table: TargetTable, name: str, type_: str, default: str | None) -> None:
+    of = column_type(type_)
+    if default is None:
+        return
+    query = f"SELECT CASE WHEN {of.refuses(literal(default))} THEN 1 ELSE 0 END"
+    if session.exec_driver_sql(query).scalar():
+        text = f"the default of its new column {name} is none of {of.declared}"
+        raise SchemaMismatch(f"{table.source}: {text}; leave it out by `without`")
 
 
 def relation(schema: str, name: str) -> str:
@@ -93,14 +136,20 @@ def relation(schema: str, name: str) -> str:
 def note(session: sa.Connection, schema: str, name: str, columns: Columns) -> None:
     """Keep the types of columns in their properties."""
     for column, type_ in columns.items():
-        session.exec_driver_sql(ADD_PROPERTY, (_TYPE, type_, schema, name, column))
+        _set(session, _TYPE, type_, schema, name, column)
+
+
+def _set(session: sa.Connection, key: str, value: str, schema: str, name: str, column: str) -> None:
+    known = session.exec_driver_sql(PROPERTY, (key, schema, name, column)).first() is not None
+    session.exec_driver_sql(UPDATE_PROPERTY if known else ADD_PROPERTY, (key, value, schema, name, column))
 
 
 def add(table: TargetTable, name: str, type_: str, default: str | None) -> str:
-    """Return the statement that adds a column; rows that are there have its default too."""
-    of = column_type(type_)
+    """Return the statement that adds a column where it is missing; rows that are there have its default too."""
+    of, target = column_type(type_), relation(table.schema, table.name)
     kept = f" DEFAULT ({of.converted.format(literal(default))}) WITH VALUES" if default is not None else ""
-    return f"ALTER TABLE {relation(table.schema, table.name)} ADD {quoted(name)} {of.declared} NULL{kept}"
+    missing = f"IF COL_LENGTH({literal(target)}, {literal(name)}) IS NULL"
+    return f"{missing} ALTER TABLE {target} ADD {quoted(name)} {of.declared} NULL{kept}"
 
 
 def retype(table: TargetTable, name: str, type_: str) -> str:

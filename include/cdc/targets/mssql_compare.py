@@ -32,12 +32,12 @@ def compared(target: MssqlTarget, rows: Rows, table: TargetTable) -> TableCompar
     if not columns:
         there = target.records.exec_driver_sql(count(table)).scalar_one() if table.columns else 0
         return TableComparison(table.source, 0, there, equal=False)
-    staging = f"cdc_compare_{hashlib.blake2b(table.source.encode(), digest_size=6).hexdigest()}"
+    staging = f"cdc_compare_{hashlib.blake2b(f'{table.schema} {table.source}'.encode(), digest_size=6).hexdigest()}"
     table, source = replace(table, columns=columns), SourceTable(table.source, table.key, 0)
     with target.doing(f"comparing {table.source} with {table.schema}.{table.name}"):
         target.begin_copy(staging, columns, table.key, soft=False)
         try:
-            ours = target.fill(staging, rows, source, columns, (None, None))
+            ours = target.fill_what_fits(staging, rows, source, columns)
             target.finish_copy(staging, table.key)
             theirs = target.records.exec_driver_sql(count(table)).scalar_one()
             found = {

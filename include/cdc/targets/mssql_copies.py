@@ -5,37 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from include.cdc.changes import TargetTable
 from include.cdc.names import DELETED_AT
 from include.cdc.targets import mssql_columns
-from include.cdc.targets.base import STAGING, Columns, Texts
+from include.cdc.targets.base import STAGING, Alteration, Columns, Texts
 from include.cdc.targets.mssql_columns import relation
 from include.cdc.targets.mssql_texts import Types, refusal, values
 from include.cdc.targets.mssql_types import ColumnType, column_type
 from include.engines.mssql.sql import names, quoted
-from include.errors import TransientError, ValueDoesNotFit
+from include.errors import SchemaMismatch, TransientError, ValueDoesNotFit
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
 
-_BATCH_ROWS = 20_000
+#: A batch is full by either.
+_BATCH_ROWS, _BATCH_CHARACTERS = 20_000, 8 * 1024**2
 
 COLUMNS = "SELECT name FROM sys.columns WHERE object_id = OBJECT_ID(?) ORDER BY column_id"
-#: What keeps a table from being dropped: a foreign key, a view or function that is bound to its schema.
-HELD = """
-SELECT (SELECT COUNT(*) FROM sys.foreign_keys WHERE referenced_object_id = OBJECT_ID(?))
-    + (SELECT COUNT(*) FROM sys.sql_expression_dependencies
-       WHERE referenced_id = OBJECT_ID(?) AND is_schema_bound_reference = 1 AND referencing_id <> referenced_id)
+#: What keeps a table from being dropped: foreign keys, views or functions that are bound to it.
+REFERENCED = "SELECT name FROM sys.foreign_keys WHERE referenced_object_id = OBJECT_ID(?) ORDER BY name"
+BOUND = """
+SELECT COUNT(*) FROM sys.sql_expression_dependencies
+WHERE referenced_id = OBJECT_ID(?) AND is_schema_bound_reference = 1 AND referencing_id <> referenced_id
 """
 #: Rights on the table, or on columns of it: what is granted, to whom, and the column.
 GRANTS = """
-SELECT CASE p.state WHEN 'D' THEN N'DENY ' WHEN 'R' THEN N'REVOKE ' ELSE N'GRANT ' END + p.permission_name
+SELECT CASE p.state WHEN 'D' THEN N'DENY ' WHEN 'R' THEN N'REVOKE ' ELSE N'GRANT ' END
+        + p.permission_name COLLATE DATABASE_DEFAULT
         + COALESCE(N' (' + QUOTENAME(c.name) + N')', N''),
     QUOTENAME(USER_NAME(p.grantee_principal_id)) + CASE p.state WHEN 'W' THEN N' WITH GRANT OPTION' ELSE N'' END,
     c.name
 FROM sys.database_permissions AS p
 LEFT JOIN sys.columns AS c ON c.object_id = p.major_id AND c.column_id = p.minor_id AND p.minor_id > 0
-WHERE p.class = 1 AND p.major_id = OBJECT_ID(?) ORDER BY p.minor_id
+WHERE p.class = 1 AND p.major_id = OBJECT_ID(?) AND p.grantee_principal_id <> DATABASE_PRINCIPAL_ID()
+ORDER BY p.minor_id
 """
 RENAME = "EXEC sp_rename @objname = ?, @newname = ?, @objtype = 'OBJECT'"
 
@@ -78,6 +82,7 @@ def batches(rows: Iterable[Sequence[str | None]], columns: Sequence[str]) -> Ite
 
     schema = pa.schema([(name, pa.string()) for name in columns])
     piece: list[Texts] = []
+    size = 0
 
     def batch() -> pa.RecordBatch:
         arrays = [pa.array(values, pa.string()) for values in zip(*piece, strict=True)]
@@ -85,30 +90,33 @@ def batches(rows: Iterable[Sequence[str | None]], columns: Sequence[str]) -> Ite
 
     for row in rows:
         piece.append(tuple(row))
-        if len(piece) == _BATCH_ROWS:
+        size += sum(len(text) for text in row if text is not None)
+        if len(piece) == _BATCH_ROWS or size >= _BATCH_CHARACTERS:
             yield batch()
-            piece = []
+            piece, size = [], 0
     if piece:
         yield batch()
 
 
-def convert(session: sa.Connection, staging: str, types: Types, sent: int) -> int:
+def convert(session: sa.Connection, staging: str, types: Types, sent: int, *, strict: bool = True) -> int:
     """
-    Put the texts of a bulk copy into the copy as values; returns how many rows.
+    Put the texts of a bulk copy into the copy as values; returns how many rows were sent.
 
+    :param strict: else a row that cannot be held is left out.
     :raises ValueDoesNotFit: naming a column that cannot hold a value.
     :raises TransientError: if the server has not as many rows as were sent.
     """
     texts = [f"h.{quoted(name)}" for name in types]
-    number = session.exec_driver_sql(f"SELECT MIN({refusal(types, texts)}) FROM {heap(staging)} AS h").scalar()
-    if number is not None:
+    refuses, source = refusal(types, texts), f"FROM {heap(staging)} AS h"
+    there, number = session.exec_driver_sql(f"SELECT COUNT_BIG(*), MIN({refuses}) {source}").one()
+    if there != sent:
+        raise TransientError(f"{sent:,} rows were sent, the server has {there:,}")
+    if strict and number is not None:
         name, type_ = list(types.items())[number]
         raise ValueDoesNotFit(f"column {name}: {type_.declared} cannot hold a value; leave the column out by `without`")
     into = f"INSERT INTO {relation(STAGING, staging)} ({names(types)})"
-    copied = session.exec_driver_sql(f"{into} SELECT {values(types, texts)} FROM {heap(staging)} AS h").rowcount
-    if copied != sent:
-        raise TransientError(f"{sent:,} rows were sent, the server has {copied:,}")
-    return copied
+    session.exec_driver_sql(f"{into} SELECT {values(types, texts)} {source} WHERE ({refuses}) IS NULL")
+    return sent
 
 
 def drop(session: sa.Connection, staging: str) -> None:
@@ -118,14 +126,20 @@ def drop(session: sa.Connection, staging: str) -> None:
 
 
 def place(session: sa.Connection, staging: str, schema: str, name: str, *, soft: bool) -> None:
-    """Put a copy in the place of what readers see."""
+    """
+    Put a copy in the place of what readers see.
+
+    :raises SchemaMismatch: if foreign keys hang on it.
+    """
     staged, target = relation(STAGING, staging), relation(schema, name)
     there, rights = _columns(session, target), session.exec_driver_sql(GRANTS, (target,)).all()
     session.exec_driver_sql(f"DROP TABLE IF EXISTS {heap(staging)}")
     if there:
         if soft and DELETED_AT in there:
             _keep_deleted(session, staging, schema, name)
-        if session.exec_driver_sql(HELD, (target, target)).scalar():
+        if keys := list(session.exec_driver_sql(REFERENCED, (target,)).scalars()):
+            raise SchemaMismatch(f"{schema}.{name}: foreign keys hang on it, drop {', '.join(keys)} and copy it again")
+        if session.exec_driver_sql(BOUND, (target,)).scalar():
             _refill(session, staging, schema, name)
             return
         session.exec_driver_sql(f"DROP TABLE {target}")
@@ -143,17 +157,19 @@ def _columns(session: sa.Connection, table: str) -> list[str]:
 
 
 def _refill(session: sa.Connection, staging: str, schema: str, name: str) -> None:
-    """Fill a table that others hang on; columns it lacks are added."""
+    """Fill a table that something is bound to; columns it lacks are added, others take the types of the copy."""
     staged, target = relation(STAGING, staging), relation(schema, name)
-    fresh = mssql_columns.shape(session, STAGING, staging)
-    for column in set(fresh.columns) - set(_columns(session, target)):
-        is_ours = column != DELETED_AT
-        declared = column_type(fresh.columns[column]).declared if is_ours else "datetimeoffset(3)"
-        session.exec_driver_sql(f"ALTER TABLE {target} ADD {quoted(column)} {declared} NULL")
-        if is_ours:
-            mssql_columns.note(session, schema, name, {column: fresh.columns[column]})
-    listed = names(fresh.columns)
+    fresh, there = mssql_columns.shape(session, STAGING, staging), mssql_columns.shape(session, schema, name)
+    table = TargetTable(name, schema, name, there.key, there.columns)
     session.exec_driver_sql(f"DELETE FROM {target}")
+    for column, type_ in fresh.columns.items():
+        if column == DELETED_AT and column not in there.columns:
+            session.exec_driver_sql(f"ALTER TABLE {target} ADD {quoted(column)} datetimeoffset(3) NULL")
+        elif column not in there.columns:
+            mssql_columns.alter(session, table, Alteration({column: type_}))
+        elif there.columns[column] != type_:
+            mssql_columns.change_type(session, table, column, type_)
+    listed = names(fresh.columns)
     session.exec_driver_sql(f"INSERT INTO {target} ({listed}) SELECT {listed} FROM {staged}")
     session.exec_driver_sql(f"DROP TABLE {staged}")
 
@@ -167,8 +183,14 @@ def _keep_deleted(session: sa.Connection, staging: str, schema: str, name: str) 
         column_type(fresh.columns[column], is_key=True).same(f"s.{quoted(column)}", f"t.{quoted(column)}")
         for column in fresh.key
     )
+    # a value of a type that the column had before may be none of the present one
+    read = ", ".join(
+        f"TRY_CONVERT({column_type(type_, is_key=column in fresh.key).plain}, t.{quoted(column)})"
+        for column, type_ in fresh.columns.items()
+        if column in there and column != DELETED_AT
+    )
     session.exec_driver_sql(
         f"INSERT INTO {relation(STAGING, staging)} ({listed}, {quoted(DELETED_AT)})"
-        f" SELECT {listed}, COALESCE(t.{quoted(DELETED_AT)}, SYSDATETIMEOFFSET()) FROM {relation(schema, name)} AS t"
+        f" SELECT {read}, COALESCE(t.{quoted(DELETED_AT)}, SYSDATETIMEOFFSET()) FROM {relation(schema, name)} AS t"
         f" WHERE NOT EXISTS (SELECT 1 FROM {relation(STAGING, staging)} AS s WHERE {same})"
     )

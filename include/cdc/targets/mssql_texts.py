@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Types = Mapping[str, ColumnType]
 
 #: The number of the first column that refuses a text, NULL where none does.
-REFUSES = "_refuses"
+REFUSES = "_retail_sync_refuses"
 
 
 def refusal(types: Types, texts: Sequence[str]) -> str:
@@ -69,17 +69,18 @@ class TextTable:
         shape = repr([(column, type_.declared) for column, type_ in self.types.items()]).encode()
         return f"#cdc_{hashlib.blake2b(shape, digest_size=8).hexdigest()}"
 
-    def put(self, rows: Sequence[Texts]) -> None:
+    def put(self, rows: Sequence[Texts], *, strict: bool = True) -> None:
         """
         Let it hold these rows and no others.
 
+        :param strict: else a row may be there that is refused, NULL where it is.
         :raises Refused: naming a column that cannot hold the text of a row.
         """
         name = self.name
         self.session.exec_driver_sql(create(name, self.types))
         self.session.exec_driver_sql(f"DELETE FROM {name}")
         self.session.exec_driver_sql(insert(name, self.types), (_json(rows),))
-        number = self.session.exec_driver_sql(refused(name)).scalar()
+        number = self.session.exec_driver_sql(refused(name)).scalar() if strict else None
         if number is not None:
             raise Refused(list(self.types)[number])
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from include.cdc.values import split
 
 _DIGITS = 6
-_MOST_PRECISION = 38
+MOST_PRECISION = 38
 #: Of a number without a scale; more digits are refused, not rounded.
 _SCALE = 12
 _MOST_TEXT = 4000
@@ -37,9 +37,17 @@ _TIMES = {
     "timestamp with time zone": "datetimeoffset",
 }
 _FLOATS = ("real", "double precision")
-_BIT = "CASE WHEN {0} IN (N't', N'true') THEN CONVERT(bit, 1) WHEN {0} IN (N'f', N'false') THEN CONVERT(bit, 0) END"
+_BIT = (
+    "CASE WHEN {0} IN (N't', N'true', N'1') THEN CONVERT(bit, 1)"
+    " WHEN {0} IN (N'f', N'false', N'0') THEN CONVERT(bit, 0) END"
+)
+#: More than seven digits of a second are no time to SQL Server; what is behind the digits, a zone, stays.
+_SHORT = (
+    "CASE WHEN {0} LIKE N'%.[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]%' THEN STUFF({0}, CHARINDEX(N'.', {0}) + 8,"
+    " PATINDEX(N'%[^0-9]%', SUBSTRING({0}, CHARINDEX(N'.', {0}) + 8, 40) + N'x') - 1, N'') ELSE {0} END"
+)
 #: PostgreSQL writes whole hours of an offset without the minutes that SQL Server wants.
-_OFFSET = "CASE WHEN {0} LIKE N'%[+-][0-9][0-9]' THEN {0} + N':00' ELSE {0} END"
+_OFFSET = "CASE WHEN {0} LIKE N'%:%[+-][0-9][0-9]' THEN {0} + N':00' ELSE {0} END"
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,8 @@ class ColumnType:
     :param converted: the expression of a value from the text ``{0}``; NULL for what is no value.
     :param lossy: the condition that the value would be less than the text; None where it never is.
     :param written: the expression of a text from the value ``{0}``.
-    :param is_text: whether it is compared by a collation, and by what is before the last blanks.
+    :param is_text: whether it is compared by a collation.
+    :param is_padded: whether values are equal to it that have more blanks, or bytes of zero, at their ends.
     """
 
     declared: str
@@ -59,6 +68,22 @@ class ColumnType:
     lossy: str | None = None
     written: str = "CONVERT(nvarchar(max), {0})"
     is_text: bool = False
+    is_padded: bool = False
+
+    @property
+    def plain(self) -> str:
+        """The type without a collation, as an expression names it."""
+        return self.declared.partition(" COLLATE ")[0]
+
+    @property
+    def is_decimal(self) -> bool:
+        """Whether it is a number of so many digits."""
+        return self.declared.startswith("decimal")
+
+    def holds(self, other: ColumnType) -> bool:
+        """Whether a decimal has all digits of another one, before and behind the point."""
+        (precision, scale), (others, of_other) = (map(int, type_.declared[8:-1].split(",")) for type_ in (self, other))
+        return scale >= of_other and precision - scale >= others - of_other
 
     def refuses(self, text: str) -> str:
         """Return the condition that a text, given as an expression, cannot be a value."""
@@ -66,13 +91,14 @@ class ColumnType:
         return f"{text} IS NOT NULL AND ({self.converted.format(text)} IS NULL{lossy})"
 
     def exactly(self, value: str) -> str:
-        """Return the expression of what differs whenever the value does."""
-        return f"CONVERT(varbinary(max), {value})" if self.is_text else value
+        """Return what differs whenever the value does: an expression, or two."""
+        compared = f"CONVERT(varbinary(max), {value})" if self.is_text else value
+        return f"{compared}, DATALENGTH({value})" if self.is_padded else compared
 
     def same(self, one: str, other: str) -> str:
-        """Return the condition that two values of a key are the same; blanks at the end count."""
-        blanks = f" AND DATALENGTH({one}) = DATALENGTH({other})" if self.is_text else ""
-        return f"{one} = {other}{blanks}"
+        """Return the condition that two values of a key are the same, to the last blank."""
+        ends = f" AND DATALENGTH({one}) = DATALENGTH({other})" if self.is_padded else ""
+        return f"{one} = {other}{ends}"
 
 
 @lru_cache
@@ -89,21 +115,23 @@ def column_type(type_text: str, *, is_key: bool = False) -> ColumnType:
         return _numeric(lengths)
     if base in _TIMES:
         declared = f"{_TIMES[base]}({lengths[0] if lengths else _DIGITS})"
-        text = _OFFSET if base.endswith("with time zone") else "{0}"
+        text = _OFFSET.format(_SHORT) if base == "timestamp with time zone" else _SHORT
         return ColumnType(declared, f"TRY_CONVERT({declared}, {text})", written="CONVERT(nvarchar(max), {0}, 121)")
     if base == "bytea":
         length = str(_KEY_BYTES) if is_key else "max"
         lossy = f"DATALENGTH({{0}}) > {2 * (2 * _KEY_BYTES + 2)}" if is_key else None
         converted = f"TRY_CONVERT(varbinary({length}), SUBSTRING({{0}}, 3, DATALENGTH({{0}})), 2)"
-        return ColumnType(f"varbinary({length})", converted, lossy, "N'\\x' + CONVERT(nvarchar(max), {0}, 2)")
+        return ColumnType(
+            f"varbinary({length})", converted, lossy, "N'\\x' + CONVERT(nvarchar(max), {0}, 2)", is_padded=True
+        )
     return _text(lengths[0] if lengths and base.startswith("character") else None, is_key=is_key)
 
 
 def _numeric(lengths: tuple[int, ...]) -> ColumnType:
-    precision, scale = (*lengths, 0)[:2] if lengths else (_MOST_PRECISION, _SCALE)
+    precision, scale = (*lengths, 0)[:2] if lengths else (MOST_PRECISION, _SCALE)
     # 15 and later have scales below 0 and above the precision
     precision, scale = max(precision - min(scale, 0), scale), max(scale, 0)
-    precision, scale = min(precision, _MOST_PRECISION), min(scale, _MOST_PRECISION)
+    precision, scale = min(precision, MOST_PRECISION), min(scale, MOST_PRECISION)
     declared = f"decimal({precision},{scale})"
     digits = f"SUBSTRING({{0}}, CHARINDEX(N'.', {{0}}) + {scale + 1}, {_MOST_TEXT})"
     lossy = f"(CHARINDEX(N'.', {{0}}) > 0 AND {digits} LIKE N'%[^0]%')"
@@ -117,6 +145,9 @@ def _text(length: int | None, *, is_key: bool) -> ColumnType:
         units = min(units or _KEY_TEXT, _KEY_TEXT)
     elif units and units > _MOST_TEXT:
         units = None
-    declared = f"nvarchar({units or 'max'})" + (f" COLLATE {_COLLATION}" if is_key else "")
+    declared = f"nvarchar({units or 'max'})"
+    # too long a text is cut here, which is told by its length: it would end the transaction uncut
+    converted = f"CONVERT({declared}, {{0}})" if units else "{0}"
     lossy = f"DATALENGTH({{0}}) > {2 * units}" if units else None
-    return ColumnType(declared, "{0}", lossy, "{0}", is_text=True)
+    collated = f"{declared} COLLATE {_COLLATION}" if is_key else declared
+    return ColumnType(collated, converted, lossy, "{0}", is_text=True, is_padded=True)

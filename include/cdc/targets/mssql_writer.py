@@ -11,14 +11,14 @@ from include.cdc.changes import TargetTable
 from include.cdc.collapse import Key
 from include.cdc.names import DELETED_AT
 from include.cdc.targets.base import Texts, Writer
-from include.cdc.targets.mssql_texts import TextTable, Types
+from include.cdc.targets.mssql_texts import REFUSES, TextTable, Types
 from include.cdc.targets.mssql_types import ColumnType, column_type
 from include.engines.mssql.sql import names, quoted
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-_AT, _NUMBER = "_at", "_number"
+_AT, _NUMBER = "_retail_sync_at", "_retail_sync_number"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOMENT = "timestamp(3) with time zone"
 
@@ -35,23 +35,23 @@ class MssqlWriter(Writer):
     table: TargetTable
 
     def canonical(self, keys: Sequence[Key]) -> list[Key]:
-        """Return keys as the target writes them."""
+        """Return keys as the target writes them; what is none to it, as it is."""
         if not keys:
             return []
-        staged = self._keys(keys)
+        staged = self._keys(keys, strict=False)
         texts = ", ".join(type_.written.format(f"k.{quoted(column)}") for column, type_ in self._key().items())
-        found = self.session.exec_driver_sql(f"SELECT {texts} FROM {staged.name} AS k ORDER BY k.{quoted(_NUMBER)}")
-        return [tuple(row) for row in found]
+        query = f"SELECT k.{quoted(REFUSES)}, {texts} FROM {staged.name} AS k ORDER BY k.{quoted(_NUMBER)}"
+        found = self.session.exec_driver_sql(query)
+        return [key if refuses is not None else tuple(row) for key, (refuses, *row) in zip(keys, found, strict=True)]
 
     def alive(self, keys: Sequence[Key]) -> set[Key]:
         """Return those keys of which the target has a row that is not deleted."""
         if not keys:
             return set()
-        staged = self._keys(keys)
+        staged = self._keys(keys, strict=False)
         kept = f" AND t.{quoted(DELETED_AT)} IS NULL" if self.table.soft else ""
-        query = (
-            f"SELECT k.{quoted(_NUMBER)} FROM {staged.name} AS k JOIN {self._target} AS t ON {self._same('k')}{kept}"
-        )
+        there = f"{staged.name} AS k JOIN {self._target} AS t ON {self._same('k')}{kept}"
+        query = f"SELECT k.{quoted(_NUMBER)} FROM {there} WHERE k.{quoted(REFUSES)} IS NULL"
         return {keys[number] for (number,) in self.session.exec_driver_sql(query)}
 
     def truncate(self, at_ms: int) -> None:
@@ -95,12 +95,13 @@ class MssqlWriter(Writer):
     def _key(self) -> Types:
         return self._types(self.table.key)
 
-    def _keys(self, keys: Sequence[Key], at_ms: Sequence[int] = ()) -> TextTable:
+    def _keys(self, keys: Sequence[Key], at_ms: Sequence[int] = (), *, strict: bool = True) -> TextTable:
         """Stage keys with their places, and the times that go with them."""
         types = {**self._key(), _NUMBER: column_type("integer"), _AT: column_type(MOMENT)}
         times: Sequence[str | None] = [moment(at) for at in at_ms] or [None] * len(keys)
         staged = TextTable(self.session, types)
-        staged.put([(*key, str(number), at) for number, (key, at) in enumerate(zip(keys, times, strict=True))])
+        rows = [(*key, str(number), at) for number, (key, at) in enumerate(zip(keys, times, strict=True))]
+        staged.put(rows, strict=strict)
         return staged
 
     def _same(self, other: str) -> str:

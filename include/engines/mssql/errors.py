@@ -48,7 +48,7 @@ _BY_NUMBER: dict[int, Kind] = {
     **dict.fromkeys((64, 233, 10053, 10054, 10060, 10061, 11001, 976, 978, 983, 4221, 40613, 42108, 42109), _LINK),
     **dict.fromkeys((40197, 40501, 40540, 49918, 49919, 49920, 10928, 10929, 701, 802, 1105, 9002, 8645, 8651), _BUSY),
     **dict.fromkeys((8152, 2628, 8115, 220, 232, 8114, 241, 242, 244, 245, 248, 295, 517, 4815, 8169, 9420), _FIT),
-    **dict.fromkeys((2627, 2601), _DUPLICATE),
+    **dict.fromkeys((2627, 2601, 1505), _DUPLICATE),
     # 1946: a key is longer than an index takes
     **dict.fromkeys((547, 515, 1946), _CONSTRAINT),
     208: _MISSING,
