@@ -324,6 +324,14 @@ def is_past(offset: Mapping[str, Any]) -> bool:
     return bool(offset["pos"] >= 100)
 
 
+def test_the_position_of_an_epoch_is_what_connect_has_stored_of_the_log(run: Run, cluster: Cluster) -> None:
+    connector.ensure(run, EPOCH, ["shop.orders"])
+    store(cluster, "rs_shop_20240101000000")
+    assert connector.position(run, EPOCH, ["shop.orders"]) is None
+    store(cluster, NAME, gtids="a:1-7")
+    assert connector.position(run, EPOCH, ["shop.orders"]) == {**AT, "gtids": "a:1-7"}
+
+
 def test_topics_are_waited_for_until_a_position_past_a_moment_is_stored(run: Run, cluster: Cluster) -> None:
     connector.ensure(run, EPOCH, ["shop.orders"])
     store(cluster, "rs_shop_20240101000000", pos=1000)

@@ -17,8 +17,9 @@ from include.cdc import incidents, names, operate, replicate, state
 from include.cdc.batches import Batches
 from include.cdc.begin import begin
 from include.cdc.copy import copy_table
-from include.cdc.embedded.readable import CAPTURE_GAP, assert_readable
+from include.cdc.embedded.readable import assert_readable
 from include.cdc.follow import Task, follow
+from include.cdc.gaps import CAPTURE_GAP
 from include.cdc.run import CdcRun
 from include.cdc.sources.base import Gaps
 from include.cdc.sources.postgres import PostgresCdcSource

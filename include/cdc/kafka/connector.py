@@ -95,6 +95,12 @@ def await_past(run: CdcRun, epoch: str, tables: Sequence[str], is_past: Callable
         _stored(connect, run, wanted, is_past, " past the moment of the comparison")
 
 
+def position(run: CdcRun, epoch: str, tables: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return the position of an epoch that Kafka Connect has stored, as Debezium has it; None without one."""
+    with _connect(run) as connect:
+        return _offset(connect, names.connector(run.name), _config(run, epoch, tables))
+
+
 def failures(run: CdcRun) -> list[str]:
     """Return a line a part of the connector that does not run; one that cannot be asked is a line too."""
     name = names.connector(run.name)
@@ -165,10 +171,9 @@ def _stored(
     name, began = names.connector(run.name), time.monotonic()
     sent_at = began
     while True:
-        for stored in connect.offsets(name):
-            is_ours = stored.partition.get("server") == wanted["topic.prefix"]
-            if is_ours and is_of_log(stored.offset) and fits(stored.offset):
-                return stored.offset
+        offset = _offset(connect, name, wanted)
+        if offset is not None and fits(offset):
+            return offset
         now = time.monotonic()
         if connect.ensure(name, wanted):
             sent_at = now
@@ -182,6 +187,14 @@ def _stored(
                 "connector not far behind?"
             )
         time.sleep(_LOOK_SECONDS)
+
+
+def _offset(connect: Connect, name: str, wanted: Mapping[str, str]) -> Mapping[str, Any] | None:
+    """Return the position in the log that is stored under a configuration; None without one."""
+    for stored in connect.offsets(name):
+        if stored.partition.get("server") == wanted["topic.prefix"] and is_of_log(stored.offset):
+            return stored.offset
+    return None
 
 
 @contextmanager

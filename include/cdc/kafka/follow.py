@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,14 +16,17 @@ from include.cdc.changes import OTHER_KEY_HEADERS, Change, Op
 from include.cdc.events import parse
 from include.cdc.figures import latest, record
 from include.cdc.follow import Task, Told
+from include.cdc.gaps import assert_whole
 from include.cdc.kafka import connector
 from include.cdc.kafka.brokers import Brokers
 from include.cdc.kafka.client import Message
 from include.cdc.kafka.consumer import Consumed, Share, consume
 from include.cdc.kafka.moment import Moment, moment_of
+from include.cdc.live import followed
 from include.cdc.prerequisites.kafka import parts
 from include.cdc.ready import must_wait
 from include.cdc.run import CdcRun
+from include.cdc.state import ReplicationRow
 from include.cdc.swap import forget_old_epochs
 from include.cdc.targets.base import Target
 from include.locks import LockSpace, Name, hold
@@ -94,6 +97,7 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
         tables = sorted(topics.batches.tables)
         if task.consumer == 0 or task.compare:
             connector.ensure(run, row.epoch, tables)
+            _look(run, target, row, tables)
             forget_old_epochs(run, target)
         moment = kept.enter_context(moment_of(run.at_source, tables)) if task.compare else None
         began, error, caught_up = datetime.now(UTC), None, False
@@ -109,6 +113,15 @@ def follow_topics(run: CdcRun, task: Task, told: Told) -> dict[str, Any]:
             figures = topics.batches.figures
             record(target, run, row, figures, began=began, caught_up=caught_up, error=error, consumer=task.consumer)
         return {**figures.as_dict(), "compared": topics.batches.compared()}
+
+
+def _look(run: CdcRun, target: Target, row: ReplicationRow, tables: Sequence[str]) -> None:
+    """Look whether the connector has passed by changes of single tables, where the source can lose those."""
+    assert row.epoch is not None
+    if run.at_source.has_gaps and (offset := connector.position(run, row.epoch, tables)):
+        assert_whole(
+            run, target, replace(row, position={"offset": offset}), followed(target, run.replication, row.epoch)
+        )
 
 
 def _sharing(run: CdcRun, task: Task) -> Any:

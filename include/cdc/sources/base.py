@@ -181,6 +181,9 @@ class CdcSource(ABC):
     has_definitions: ClassVar[bool] = False
     """Whether Debezium needs to know how the tables were defined: the log does not say."""
 
+    has_gaps: ClassVar[bool] = False
+    """Whether changes of single tables can be lost, see ``gaps``."""
+
     @abstractmethod
     def tables(self, replication: Replication) -> list[SourceTable]:
         """Return the tables that a replication follows, in the order of their names."""

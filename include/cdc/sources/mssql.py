@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from include.cdc import names
 from include.cdc.models import Replication
@@ -79,6 +79,8 @@ _TICK_SECONDS = 0.05
 @dataclass(frozen=True)
 class MssqlCdcSource(LoggedCdcSource):
     """A SQL Server database that is followed."""
+
+    has_gaps: ClassVar[bool] = True
 
     @contextmanager
     def session(self) -> Iterator[Session]:
