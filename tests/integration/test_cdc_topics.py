@@ -94,7 +94,7 @@ def consume_all(run: CdcRun, of: Replication = TOPICS) -> list[dict[str, Any]]:
 
 @contextmanager
 def selling(stage: CdcStage, *seeds: int) -> Iterator[None]:
-    """Let tills work as fast as they can."""
+    """Let tills work, not as fast as they can: the cluster keeps no more than 5 MB of a partition."""
     over = threading.Event()
 
     def work(seed: int) -> None:
@@ -102,6 +102,7 @@ def selling(stage: CdcStage, *seeds: int) -> Iterator[None]:
             till = shop.Till(session, seed)
             while not over.is_set():
                 till.work()
+                over.wait(0.02)
 
     tills = [threading.Thread(target=work, args=(seed,)) for seed in seeds]
     for till in tills:
@@ -183,7 +184,7 @@ def test_a_comparison_under_writers_is_of_one_moment_and_the_stream_goes_on(
     with selling(cdc_stage, 2, 3):
         figures = follow(followed, Task(compare=True))
         assert [table["table"] for table in figures["compared"] if table["equal"]] == sorted(shop.TABLES)
-        assert figures["events"] > 100
+        assert figures["events"] > 20
         assert sum(part["events"] for part in consume_all(followed)) > 0
         cdc_stage.at_warehouse(
             "UPDATE shop_copy.customers SET name = 'wrong' WHERE id = 1",
