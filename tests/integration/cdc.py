@@ -90,6 +90,13 @@ class CdcStage:
             session.execute(query, (self.source_connection.database,))
 
 
+@contextmanager
+def leaving_nothing(warehouse: Connection) -> Iterator[PostgresTarget]:
+    """Open a session in a transaction that is rolled back."""
+    with opened(warehouse, "test") as target, target.session.transaction(force_rollback=True):
+        yield target
+
+
 def migrated(server: EmbeddedPostgres, target: migrations.Target, name: str) -> str:
     """Migrate an empty database; returns its name."""
     migrations.migrate(target, parse(target, server.uri(name)))

@@ -14,6 +14,7 @@ from include.cdc.collapse import collapse
 from include.cdc.targets.postgres import PostgresTarget, opened
 from include.connections import parse
 from include.demo.postgres import EmbeddedPostgres
+from tests.integration.cdc import leaving_nothing
 from tests.integration.conftest import drop_database, fresh_database
 from tests.unit.test_cdc_collapse import TIMES, Source, batches, played
 from tests.unit.test_cdc_events import ARRIVALS
@@ -38,11 +39,7 @@ def database(server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 def target(server: EmbeddedPostgres, database: str) -> Iterator[PostgresTarget]:
-    """A session in a transaction that leaves nothing."""
-    with (
-        opened(parse("warehouse", server.uri(database)), "test") as target,
-        target.session.transaction(force_rollback=True),
-    ):
+    with leaving_nothing(parse("warehouse", server.uri(database))) as target:
         target.session.execute(DDL)
         yield target
 

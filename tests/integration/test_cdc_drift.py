@@ -8,10 +8,11 @@ from include.cdc.changes import TargetTable
 from include.cdc.drift import Drift, compare, follow
 from include.cdc.sources.base import Column
 from include.cdc.sources.postgres_rows import PostgresRows
-from include.cdc.targets.postgres import PostgresTarget, opened
+from include.cdc.targets.postgres import PostgresTarget
 from include.connections import parse
 from include.demo.postgres import EmbeddedPostgres
 from include.errors import SchemaMismatch
+from tests.integration.cdc import leaving_nothing
 from tests.integration.conftest import drop_database, fresh_database
 
 SOURCE = """
@@ -44,11 +45,7 @@ def database(server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture
 def target(server: EmbeddedPostgres, database: str) -> Iterator[PostgresTarget]:
-    """A session in a transaction that leaves nothing."""
-    with (
-        opened(parse("warehouse", server.uri(database)), "test") as target,
-        target.session.transaction(force_rollback=True),
-    ):
+    with leaving_nothing(parse("warehouse", server.uri(database))) as target:
         target.session.execute(SOURCE)
         yield target
 
