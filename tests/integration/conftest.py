@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ from include.engines.postgres import PostgresSource, PostgresWarehouse
 from include.replication.replicate import Run
 from include.settings import Settings
 from include.windows import Window
-from tests.integration.cdc import CdcStage, migrated, started
+from tests.integration.cdc import LOGICAL, CdcStage, migrated
+from tests.integration.servers import started
 
 #: What the source template holds: three months of all tables, about a thousand sales.
 SCALE, MONTHS, LAST_MONTH = 0.0002, 3, date(2025, 10, 1)
@@ -35,21 +35,16 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedPostgres]:
-    # not below pytest's folder: each start of pytest closes that to other users, and as root the server is one
-    with tempfile.TemporaryDirectory(prefix="retail-sync-test-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedPostgres(Path(folder) / "data")
-        server.start()
+    with started() as server:
         yield server
-        server.stop()
 
 
 def fresh_database(server: EmbeddedPostgres, name: str, template: str = "template0") -> str:
     """Make an empty database, or a copy of another, under a name that was never used; return its name."""
     name = f"{name}_{next(_numbers)}"
     with closing(psycopg.connect(server.dsn("postgres"), autocommit=True)) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+        query = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        connection.execute(query.format(sql.Identifier(name), sql.Identifier(template)))
     return name
 
 
@@ -119,7 +114,7 @@ def stage(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stage
 @pytest.fixture(scope="session")
 def logical_server() -> Iterator[EmbeddedPostgres]:
     """A second server, whose log can be followed."""
-    with started() as server:
+    with started(LOGICAL) as server:
         yield server
 
 
