@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ import pytest
 from psycopg import sql
 
 from include import catalog, migrations
+from include.catalog import Table
 from include.connections import Connection, parse
 from include.demo.generate import generate
 from include.demo.postgres import EmbeddedPostgres
 from include.engines.postgres import PostgresSource, PostgresWarehouse
-from include.replication.replicate import Run
+from include.replication.observe import LogObserver
+from include.replication.replicate import Run, replicate
 from include.settings import Settings
-from include.windows import Window
+from include.windows import UNDATED, Span, Window, months
 from tests.integration.cdc import LOGICAL, CdcStage, migrated
 from tests.integration.servers import started
 
@@ -101,14 +104,56 @@ class Stage:
         }
 
 
+@dataclass(frozen=True)
+class Stages:
+    """Makes stages as copies of templates, and drops what it made."""
+
+    server: EmbeddedPostgres
+    templates: dict[str, str]
+    made: list[str] = field(default_factory=list)
+
+    def empty(self) -> Stage:
+        """Return a stage whose warehouse has no rows."""
+        return self._stage(self.templates["warehouse"])
+
+    def loaded(self, table: Table, *spans: Span) -> Stage:
+        """Return a stage whose warehouse has spans of a table, else all, by a run ``first``; it is copied too."""
+        chosen = spans or (*months(WINDOW), UNDATED)
+        name = f"{table!r} {chosen}"
+        if name not in self.templates:
+            template = self.empty()
+            for span in chosen:
+                replicate(template.run("first"), table, span, LogObserver(table.name, math.inf))
+            self.templates[name] = template.warehouse_connection.database
+            self.made.remove(self.templates[name])
+        return self._stage(self.templates[name])
+
+    def drop(self) -> None:
+        """Drop the databases of all stages."""
+        for name in self.made:
+            drop_database(self.server, name)
+
+    def _stage(self, warehouse: str) -> Stage:
+        # nothing is left in control when its sessions end, so one serves all tests
+        names = {
+            "source": fresh_database(self.server, "source", self.templates["source"]),
+            "warehouse": fresh_database(self.server, "warehouse", warehouse),
+            "control": self.templates["control"],
+        }
+        self.made.extend((names["source"], names["warehouse"]))
+        return Stage(self.server, *(parse(part, self.server.uri(name)) for part, name in names.items()))
+
+
 @pytest.fixture
-def stage(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stage]:
-    # nothing is left in control when its sessions end, so one serves all tests
-    names = {part: fresh_database(server, part, templates[part]) for part in ("source", "warehouse")}
-    names["control"] = templates["control"]
-    yield Stage(server, *(parse(part, server.uri(names[part])) for part in ("source", "warehouse", "control")))
-    for part in ("source", "warehouse"):
-        drop_database(server, names[part])
+def stages(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stages]:
+    stages = Stages(server, templates)
+    yield stages
+    stages.drop()
+
+
+@pytest.fixture
+def stage(stages: Stages) -> Stage:
+    return stages.empty()
 
 
 @pytest.fixture(scope="session")

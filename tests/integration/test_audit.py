@@ -28,7 +28,7 @@ from include.replication.audit_request import AuditRequest
 from include.replication.claims import whole_table
 from include.replication.history import RunType, history_of
 from include.windows import UNDATED, Window
-from tests.integration.conftest import OCTOBER, WINDOW, Stage
+from tests.integration.conftest import OCTOBER, WINDOW, Stage, Stages
 from tests.integration.helpers import (
     CATALOG,
     SALES,
@@ -112,8 +112,8 @@ def assert_all_equal(stage: Stage, table: Table = SALES, **options: Any) -> None
 
 
 @pytest.mark.parametrize("table", [SALES, TEXT_DATED, KEYLESS], ids=["dates", "dates as text", "no key"])
-def test_equal_months_have_a_row_each_with_the_rows_of_both_sides(stage: Stage, table: Table) -> None:
-    load_all(stage.run("first"), table)
+def test_equal_months_have_a_row_each_with_the_rows_of_both_sides(stages: Stages, table: Table) -> None:
+    stage = stages.loaded(table)
     rows = audit(stage, table)
     assert list(rows) == SPANS
     assert {(row["equal"], row["found_by"], row["repaired"]) for row in rows.values()} == {(True, "checksum", False)}
@@ -127,8 +127,8 @@ def test_equal_months_have_a_row_each_with_the_rows_of_both_sides(stage: Stage, 
 
 
 @pytest.mark.parametrize("table", [SALES, UNVERSIONED], ids=["rowversion", "no rowversion"])
-def test_a_late_fix_is_found_by_checksum_and_its_rows_are_named(stage: Stage, table: Table) -> None:
-    load_all(stage.run("first"), table)
+def test_a_late_fix_is_found_by_checksum_and_its_rows_are_named(stages: Stages, table: Table) -> None:
+    stage = stages.loaded(table)
     (fixed,) = at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1))
     rows = audit(stage, table)
     assert list(rows) == ["2025-08", "2025-09", "2025-10", "2025-10-15", "undated"]
@@ -140,16 +140,16 @@ def test_a_late_fix_is_found_by_checksum_and_its_rows_are_named(stage: Stage, ta
     assert day["rows_source"] == day["rows_warehouse"] == source_rows(stage, SALES, DAY).total()
 
 
-def test_a_value_changed_in_the_warehouse_under_the_same_rowversion_is_found(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_value_changed_in_the_warehouse_under_the_same_rowversion_is_found(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     tampered = tamper(stage)
     day = audit(stage)["2025-10-15"]
     assert counts(day) == (0, 2, 0)
     assert json.loads(day["keys"])["different"] == sorted(tampered, key=int)
 
 
-def test_missing_and_extra_rows_are_found_by_count(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_missing_and_extra_rows_are_found_by_count(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     (gone,) = at_source(stage, lambda c: hard_delete(c, SALES, DAY, 1, 1))
     lost = in_warehouse(stage, 'DELETE FROM {} WHERE "DATETIME__SALES_DATE" = %s RETURNING "ID"', SIXTEENTH)
     (moved,) = at_source(stage, lambda c: move_date(c, SALES, NEXT_DAY, 1, 1, to=date(2025, 8, 3)))
@@ -167,8 +167,8 @@ def test_missing_and_extra_rows_are_found_by_count(stage: Stage) -> None:
     ]
 
 
-def test_undated_rows_that_differ_have_one_row_with_their_keys(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_undated_rows_that_differ_have_one_row_with_their_keys(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     (undated,) = at_source(stage, undate)
     rows = audit(stage)
     assert list(rows) == ["2025-08", "2025-09", "2025-10", "2025-10-15", "undated"]
@@ -178,16 +178,16 @@ def test_undated_rows_that_differ_have_one_row_with_their_keys(stage: Stage) -> 
     assert unrepaired(list(rows.values())) == ["APP_4_SALES: source and warehouse differ on 2025-10-15, undated"]
 
 
-def test_a_window_of_one_day_that_differs_has_one_row(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_window_of_one_day_that_differs_has_one_row(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1))
     rows = audit(stage, window=DAY)
     assert list(rows) == ["2025-10-15", "undated"]
     assert counts(rows["2025-10-15"]) == (0, 1, 0)
 
 
-def test_only_the_days_of_the_window_are_compared(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_only_the_days_of_the_window_are_compared(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1))
     rows = audit(stage, window=Window(date(2025, 9, 20), FIFTEENTH))
     assert [(name, row["equal"]) for name, row in rows.items()] == [
@@ -197,24 +197,24 @@ def test_only_the_days_of_the_window_are_compared(stage: Stage) -> None:
     ]
 
 
-def test_the_lowest_hundred_keys_are_kept_and_all_are_counted(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_the_lowest_hundred_keys_are_kept_and_all_are_counted(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     (new,) = at_source(stage, lambda c: late_arrival(c, SALES, DAY, MOST_KEYS + 7, 1))
     day = audit(stage)["2025-10-15"]
     assert day["rows_missing"] == MOST_KEYS + 7
     assert json.loads(day["keys"])["missing"] == texts(new)[:MOST_KEYS]
 
 
-def test_a_key_of_two_columns_is_a_list_of_texts(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_key_of_two_columns_is_a_list_of_texts(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     (gone,) = at_source(stage, lambda c: hard_delete(c, SALES, DAY, 1, 1))
     number = texts(gone)[0]
     (sale,) = in_warehouse(stage, 'SELECT "SALES_NO" FROM {} WHERE "ID" = %s', number)
     assert json.loads(audit(stage, TWO_KEYS)["2025-10-15"]["keys"])["extra"] == [[number, sale]]
 
 
-def test_a_table_without_key_has_counts_only(stage: Stage) -> None:
-    load_all(stage.run("first"), KEYLESS)
+def test_a_table_without_key_has_counts_only(stages: Stages) -> None:
+    stage = stages.loaded(KEYLESS)
     at_source(stage, lambda c: hard_delete(c, SALES, DAY, 1, 1))
     day = audit(stage, KEYLESS)["2025-10-15"]
     assert (day["equal"], day["found_by"], counts(day), day["keys"]) == (False, "counts", (None, None, None), None)
@@ -236,8 +236,8 @@ def state(stage: Stage) -> Any:
     return warehouse_rows(stage, SALES), written, progress_rows(stage)
 
 
-def test_without_repair_nothing_of_the_replica_is_touched(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_without_repair_nothing_of_the_replica_is_touched(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1), lambda c: hard_delete(c, SALES, NEXT_DAY, 1, 1), undate)
     before = state(stage)
     rows = audit(stage)
@@ -245,8 +245,8 @@ def test_without_repair_nothing_of_the_replica_is_touched(stage: Stage) -> None:
     assert state(stage) == before
 
 
-def test_a_rerun_replaces_the_rows_of_its_table_and_no_other(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_rerun_replaces_the_rows_of_its_table_and_no_other(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     load_all(stage.run("first"), TEXT_DATED)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1))
     assert len(audit(stage)) == len(SPANS) + 1
@@ -260,8 +260,8 @@ def test_a_rerun_replaces_the_rows_of_its_table_and_no_other(stage: Stage) -> No
     assert rows_of_audit(stage.warehouse.metadata(), "another run") == list(earlier.values())
 
 
-def test_a_rerun_that_fails_leaves_nothing_of_the_table(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_rerun_that_fails_leaves_nothing_of_the_table(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     audit(stage)
     at_source(stage, lambda c: c.execute(sql.SQL("DROP TABLE {} CASCADE").format(source_of(SALES))))
     with pytest.raises(RetailSyncError):
@@ -269,8 +269,8 @@ def test_a_rerun_that_fails_leaves_nothing_of_the_table(stage: Stage) -> None:
     assert rows_of_audit(stage.warehouse.metadata(), "audit") == []
 
 
-def test_the_file_holds_the_rows_of_the_record(stage: Stage, tmp_path: Path) -> None:
-    load_all(stage.run("first"), SALES)
+def test_the_file_holds_the_rows_of_the_record(stages: Stages, tmp_path: Path) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1), undate)
     rows = list(audit(stage, run_id="manual__2025-11-01T04:00:00+08:00/x").values())
 
@@ -296,8 +296,8 @@ def test_a_place_that_cannot_be_written_is_an_error_without_the_url(tmp_path: Pa
     assert "secret" not in str(failed.value)
 
 
-def test_the_lines_of_the_log_are_a_table(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_the_lines_of_the_log_are_a_table(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1))
     titles, *found = [line.split() for line in lines(list(audit(stage).values()))]
     assert titles[:2] == ["table", "window"]
@@ -309,8 +309,8 @@ def test_the_lines_of_the_log_are_a_table(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("table", [SALES, UNVERSIONED, KEYLESS], ids=["rowversion", "no rowversion", "no key"])
-def test_repair_mends_everything_and_the_next_audit_is_equal(stage: Stage, table: Table) -> None:
-    load_all(stage.run("first"), table)
+def test_repair_mends_everything_and_the_next_audit_is_equal(stages: Stages, table: Table) -> None:
+    stage = stages.loaded(table)
     at_source(
         stage,
         lambda c: late_fix(c, SALES, DAY, 3, 1),
@@ -332,8 +332,8 @@ def test_repair_mends_everything_and_the_next_audit_is_equal(stage: Stage, table
     assert_all_equal(stage, table)
 
 
-def test_days_that_follow_each_other_are_repaired_at_once(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_days_that_follow_each_other_are_repaired_at_once(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1), lambda c: late_fix(c, SALES, NEXT_DAY, 1, 2))
     turn = Window.inclusive(date(2025, 9, 30), date(2025, 10, 1))
     for number, first in enumerate((date(2025, 9, 30), date(2025, 10, 1))):
@@ -360,8 +360,8 @@ def test_undated_rows_tampered_with_are_repaired(stage: Stage) -> None:
     assert_all_equal(stage)
 
 
-def test_a_repair_of_an_equal_table_does_nothing(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_repair_of_an_equal_table_does_nothing(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     before = state(stage)
     rows = audit(stage, repair=True)
     assert {row["repaired"] for row in rows.values()} == {False}
@@ -369,11 +369,11 @@ def test_a_repair_of_an_equal_table_does_nothing(stage: Stage) -> None:
 
 
 def test_what_changes_again_during_the_repair_is_not_called_repaired(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from include.replication import audit as module
 
-    load_all(stage.run("first"), SALES)
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1), lambda c: late_fix(c, SALES, NEXT_DAY, 1, 2))
     repair = module.reconcile
 
@@ -392,8 +392,8 @@ def test_what_changes_again_during_the_repair_is_not_called_repaired(
     assert unrepaired(list(rows.values())) == ["APP_4_SALES: source and warehouse differ on 2025-10-15"]
 
 
-def test_a_repair_that_is_held_off_is_an_error_and_what_was_found_is_kept(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_repair_that_is_held_off_is_an_error_and_what_was_found_is_kept(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1))
     with (
         whole_table(stage.control_connection, SALES, holder="other", wait=0),
@@ -407,8 +407,8 @@ def test_a_repair_that_is_held_off_is_an_error_and_what_was_found_is_kept(stage:
     ]
 
 
-def test_a_table_that_fails_does_not_stop_the_others(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_table_that_fails_does_not_stop_the_others(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     request = AuditRequest((NAMELESS, SALES), WINDOW)
     (error,) = audit_tables(stage.run("audit"), request, lambda *_: Watch())
     assert "APP_4_GONE" in str(error)
@@ -442,9 +442,9 @@ def run_id_of(result: Result) -> str:
 
 
 def test_the_command_fails_for_a_difference_until_it_is_repaired(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    load_all(stage.run("first"), SALES)
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1))
 
     left = command_line(stage, monkeypatch, tmp_path, *MONTH)

@@ -21,7 +21,7 @@ from include.replication.reconcile import reconcile
 from include.replication.replicate import replicate
 from include.replication.run import Report
 from include.windows import Window
-from tests.integration.conftest import OCTOBER, Stage
+from tests.integration.conftest import OCTOBER, Stage, Stages
 from tests.integration.helpers import (
     CATALOG,
     SALES,
@@ -138,9 +138,9 @@ def moved(window: Window, to: date, rows: int = 3) -> Change:
 )
 @pytest.mark.parametrize("table", [SALES, UNVERSIONED], ids=["rowversion", "no rowversion"])
 def test_what_changed_on_a_day_is_repaired_and_nothing_else(
-    stage: Stage, table: Table, change_of: Change, expected: Counts
+    stages: Stages, table: Table, change_of: Change, expected: Counts
 ) -> None:
-    load_all(stage.run("first"), table)
+    stage = stages.loaded(table)
     old = source_rows(stage, SALES, DAY)
     change(stage, change_of)
     untouched = (old & source_rows(stage, SALES, DAY)).total()
@@ -155,8 +155,8 @@ def test_what_changed_on_a_day_is_repaired_and_nothing_else(
     assert_nothing_to_do(stage, table=table)
 
 
-def test_all_kinds_of_change_at_once_are_repaired_together(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_all_kinds_of_change_at_once_are_repaired_together(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(
         stage,
         lambda c: late_fix(c, SALES, DAY, 2, 1),
@@ -172,8 +172,8 @@ def test_all_kinds_of_change_at_once_are_repaired_together(stage: Stage) -> None
     assert_nothing_to_do(stage)
 
 
-def test_only_the_rows_that_differ_are_read(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_only_the_rows_that_differ_are_read(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
     report = check(stage, OCTOBER)
     assert report.rows_read == 2
@@ -181,10 +181,10 @@ def test_only_the_rows_that_differ_are_read(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("to", [date(2025, 9, 29), date(2025, 10, 2)], ids=["backward", "forward"])
-def test_several_days_over_the_end_of_a_month_are_repaired_at_once(stage: Stage, to: date) -> None:
+def test_several_days_over_the_end_of_a_month_are_repaired_at_once(stages: Stages, to: date) -> None:
     days = Window.inclusive(date(2025, 9, 28), date(2025, 10, 3))
     inner = Window.inclusive(date(2025, 9, 30), date(2025, 10, 1))
-    load_all(stage.run("first"), SALES)
+    stage = stages.loaded(SALES)
     change(
         stage,
         lambda c: hard_delete(c, SALES, day(9, 28), 1, 1),
@@ -200,8 +200,8 @@ def test_several_days_over_the_end_of_a_month_are_repaired_at_once(stage: Stage,
     assert_nothing_to_do(stage, days)
 
 
-def test_a_day_that_is_empty_at_the_source_is_emptied(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_day_that_is_empty_at_the_source_is_emptied(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     rows = source_rows(stage, SALES, DAY).total()
     change(stage, lambda c: hard_delete(c, SALES, DAY, rows, 1))
     report = check(stage)
@@ -210,8 +210,8 @@ def test_a_day_that_is_empty_at_the_source_is_emptied(stage: Stage) -> None:
     assert_nothing_to_do(stage)
 
 
-def test_a_day_that_is_empty_in_the_copy_is_filled(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_day_that_is_empty_in_the_copy_is_filled(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     rows = in_warehouse(stage, 'DELETE FROM {} WHERE "DATETIME__SALES_DATE" = %s', DAY.start)
     report = check(stage)
     assert counts(report) == (rows, 0, 0)
@@ -219,8 +219,8 @@ def test_a_day_that_is_empty_in_the_copy_is_filled(stage: Stage) -> None:
     assert_nothing_to_do(stage)
 
 
-def test_a_day_that_is_empty_on_both_sides_is_equal(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_day_that_is_empty_on_both_sides_is_equal(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     before = warehouse_rows(stage, SALES)
     assert check(stage, NEVER).unchanged
     assert_nothing_to_do(stage, NEVER)
@@ -249,8 +249,8 @@ def test_a_check_may_be_the_first_run_ever(stage: Stage) -> None:
         pytest.param(lambda c: move_date(c, TEXT_DATED, OCTOBER, 2, 1, to=DAY.start), id="moved inside"),
     ],
 )
-def test_a_table_with_dates_as_text_is_repaired_too(stage: Stage, change_of: Change) -> None:
-    load_all(stage.run("first"), TEXT_DATED)
+def test_a_table_with_dates_as_text_is_repaired_too(stages: Stages, change_of: Change) -> None:
+    stage = stages.loaded(TEXT_DATED)
     change(stage, change_of)
     report = check(stage, OCTOBER, TEXT_DATED)
     assert (report.unchanged, sum(filter(None, counts(report)))) == (False, 2)
@@ -259,8 +259,8 @@ def test_a_table_with_dates_as_text_is_repaired_too(stage: Stage, change_of: Cha
     assert_nothing_to_do(stage, OCTOBER, TEXT_DATED)
 
 
-def test_a_table_without_key_has_the_window_replaced_where_it_differs(stage: Stage) -> None:
-    load_all(stage.run("first"), KEYLESS)
+def test_a_table_without_key_has_the_window_replaced_where_it_differs(stages: Stages) -> None:
+    stage = stages.loaded(KEYLESS)
     assert_nothing_to_do(stage, table=KEYLESS)
     change(stage, lambda c: late_fix(c, SALES, DAY, 1, 1), lambda c: hard_delete(c, SALES, DAY, 1, 2))
     report = check(stage, table=KEYLESS)
@@ -271,8 +271,8 @@ def test_a_table_without_key_has_the_window_replaced_where_it_differs(stage: Sta
     assert {row["status"] for row in progress_rows(stage, phase="fix")} == {"verified"}
 
 
-def test_content_changed_under_the_same_rowversion_is_found_by_all_values_only(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_content_changed_under_the_same_rowversion_is_found_by_all_values_only(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     one_of_day = '"ID" = (SELECT min("ID") FROM {0} WHERE "DATETIME__SALES_DATE" = %s)'
     assert in_warehouse(stage, f"UPDATE {{0}} SET \"BILL_REMARK\" = 'by hand' WHERE {one_of_day}", DAY.start) == 1
     assert check(stage).unchanged
@@ -284,8 +284,8 @@ def test_content_changed_under_the_same_rowversion_is_found_by_all_values_only(s
 
 
 @pytest.mark.parametrize("window", [DAY, OTHER_DAY, OCTOBER], ids=["right day", "wrong day", "both"])
-def test_a_date_changed_in_the_warehouse_is_set_right_from_either_day(stage: Stage, window: Window) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_date_changed_in_the_warehouse_is_set_right_from_either_day(stages: Stages, window: Window) -> None:
+    stage = stages.loaded(SALES)
     query = 'UPDATE {} SET "DATETIME__SALES_DATE" = %s WHERE "DATETIME__SALES_DATE" = %s'
     rows = in_warehouse(stage, query, OTHER_DAY.start, DAY.start)
     assert counts(check(stage, window)) == (0, rows, 0)
@@ -293,8 +293,8 @@ def test_a_date_changed_in_the_warehouse_is_set_right_from_either_day(stage: Sta
 
 
 @pytest.mark.parametrize("window", [DAY, day(9, 10)], ids=["right day", "wrong day"])
-def test_a_row_that_is_in_the_copy_twice_is_never_taken_for_two(stage: Stage, window: Window) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_row_that_is_in_the_copy_twice_is_never_taken_for_two(stages: Stages, window: Window) -> None:
+    stage = stages.loaded(SALES)
     columns = ", ".join(f"'{day(9, 10).start}'::date" if name == SALES.date else f'"{name}"' for name in SALES.columns)
     doubled = f'INSERT INTO {{0}} SELECT {columns} FROM {{0}} WHERE "DATETIME__SALES_DATE" = %s'
     assert in_warehouse(stage, doubled, DAY.start) > 0
@@ -305,8 +305,8 @@ def test_a_row_that_is_in_the_copy_twice_is_never_taken_for_two(stage: Stage, wi
 
 
 @pytest.mark.parametrize("step", [Step.COMPARING, Step.STAGED])
-def test_a_source_that_changes_during_the_check_is_followed_by_the_next(stage: Stage, step: Step) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_source_that_changes_during_the_check_is_followed_by_the_next(stages: Stages, step: Step) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
 
     def meanwhile() -> None:
@@ -331,8 +331,8 @@ def end_source_sessions(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("step", [Step.COMPARING, Step.READING])
-def test_a_source_that_is_lost_in_the_middle_leaves_the_copy_as_it_was(stage: Stage, step: Step) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_source_that_is_lost_in_the_middle_leaves_the_copy_as_it_was(stages: Stages, step: Step) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1), lambda c: hard_delete(c, SALES, DAY, 1, 2))
     before = warehouse_rows(stage, SALES)
     with pytest.raises(TransientError):
@@ -346,8 +346,8 @@ def test_a_source_that_is_lost_in_the_middle_leaves_the_copy_as_it_was(stage: St
 
 
 @pytest.mark.parametrize("step", [step for step in Step if step not in (Step.WAITING, Step.CHECKED, Step.DONE)])
-def test_a_check_that_breaks_off_leaves_the_old_rows_or_the_new(stage: Stage, step: Step) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_check_that_breaks_off_leaves_the_old_rows_or_the_new(stages: Stages, step: Step) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1), lambda c: hard_delete(c, SALES, DAY, 1, 2))
     before = warehouse_rows(stage, SALES)
 
@@ -365,8 +365,8 @@ def test_a_check_that_breaks_off_leaves_the_old_rows_or_the_new(stage: Stage, st
     assert_same_rows(stage, SALES)
 
 
-def test_a_check_that_lost_its_lock_repairs_nothing(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_check_that_lost_its_lock_repairs_nothing(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
     before = warehouse_rows(stage, SALES)
     watch = Watch(at={Step.STAGED: lambda: end_lock_session(stage, "loser")})
@@ -396,8 +396,8 @@ def test_a_month_that_is_loaded_keeps_the_check_off(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("other", ["another month", "another check"])
-def test_a_check_keeps_everything_else_off(stage: Stage, other: str) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_check_keeps_everything_else_off(stages: Stages, other: str) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
     august = Window.of_month(date(2025, 8, 1))
     watch = held_off(
@@ -410,8 +410,8 @@ def test_a_check_keeps_everything_else_off(stage: Stage, other: str) -> None:
     assert_same_rows(stage, SALES)
 
 
-def test_days_that_differ_after_the_repair_are_checked_once_more(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_days_that_differ_after_the_repair_are_checked_once_more(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
 
     def lose_the_day() -> None:
@@ -425,8 +425,8 @@ def test_days_that_differ_after_the_repair_are_checked_once_more(stage: Stage) -
     assert progress_rows(stage, phase="fix")[0]["rows_inserted"] == rows
 
 
-def test_a_warehouse_that_changes_values_is_called_a_mismatch(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_warehouse_that_changes_values_is_called_a_mismatch(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
     with stage.connect_warehouse() as connection:
         connection.execute("""
@@ -443,8 +443,8 @@ def test_a_warehouse_that_changes_values_is_called_a_mismatch(stage: Stage) -> N
 
 
 @pytest.mark.parametrize("by", ["next check", "prepare"])
-def test_what_a_killed_check_staged_is_cleared_away(stage: Stage, by: str) -> None:
-    load_all(stage.run("first"), SALES)
+def test_what_a_killed_check_staged_is_cleared_away(stages: Stages, by: str) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
     with stage.connect_warehouse() as connection:
         connection.execute('CREATE TABLE staging."com_5013_APP_4_SALES__changes" (of_a_dead_run int)')
@@ -455,8 +455,8 @@ def test_what_a_killed_check_staged_is_cleared_away(stage: Stage, by: str) -> No
     assert staging_tables(stage) == []
 
 
-def test_what_a_running_check_staged_is_not_cleared_away(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_what_a_running_check_staged_is_not_cleared_away(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
     watch = Watch(at={Step.STAGED: lambda: prepare(stage.run("other"), SALES)})
     assert counts(reconcile(stage.run(), SALES, DAY, watch)) == (0, 2, 0)
@@ -478,8 +478,8 @@ def test_a_check_is_recorded_beside_the_load_of_the_same_run(stage: Stage) -> No
     assert fixed["error"] is None
 
 
-def test_a_check_that_finds_nothing_publishes_nothing(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_check_that_finds_nothing_publishes_nothing(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     report = check(stage)
     (row,) = progress_rows(stage, phase="fix")
     assert (row["status"], row["published_at"], row["rows_unchanged"]) == ("verified", None, report.rows_source)
