@@ -35,7 +35,8 @@ from tests.integration.helpers import (
     staging_tables,
     warehouse_rows,
 )
-from tests.integration.test_reconcile import Change, change, counts, day, end_source_sessions
+from tests.integration.test_reconcile import Change, change, counts, day
+from tests.integration.test_reconcile_broken import end_source_sessions
 
 THREE_WEEKS_AGO = day(10, 10)
 
