@@ -18,7 +18,7 @@ setup: $(STAMP) ## install the locked dependencies into .venv
 	.uv/bin/pip install --quiet uv
 
 $(STAMP): pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --python $(PYTHON)
+	$(UV) sync --frozen --compile-bytecode --python $(PYTHON)
 	@touch $(STAMP)
 
 demo: setup ## replicate sample data by a real Airflow on embedded servers, and prove the result
@@ -31,6 +31,8 @@ demo-cdc: setup ## follow a shop that is changed all the time, kill it twice, an
 	$(BIN)/python -m include demo-cdc
 
 # The last three each have an Airflow of their own, and a process of their own for it.
+# Hundreds of processes load the same modules: compiled once, where the environment forbids it too.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## run all tests
 	$(BIN)/pytest tests/integration tests/engines tests/dags tests/unit --numprocesses 4 --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest tests/e2e

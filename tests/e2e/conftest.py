@@ -42,6 +42,18 @@ MONTHS = 3
 SCALE = 0.0003
 
 
+#: Tasks are forks of the scheduler: what that has loaded, each of the hundreds need not load. That a task has ended
+#: is seen at once or at the next heartbeat, for which the setting takes whole seconds only.
+LOCAL_SETTINGS = """
+import include.engines.postgres
+import include.metadata
+import include.replication.replicate
+from airflow.sdk.execution_time import supervisor
+
+supervisor.MIN_HEARTBEAT_INTERVAL = 0.1
+"""
+
+
 @dataclass(frozen=True)
 class Site:
     """The whole project at work."""
@@ -72,7 +84,7 @@ class Site:
         deadline = time.monotonic() + timeout
         while (state := self.airflow.run_state(dag_id, run_id)) in ("queued", "running"):
             assert time.monotonic() < deadline, f"{run_id} is still {state}"
-            time.sleep(0.5)
+            time.sleep(0.3)
         return state
 
     def progress(self, run_id: str) -> list[dict[str, Any]]:
@@ -139,7 +151,7 @@ class Site:
         return {**os.environ, **self.airflow.environment(), "PYTHONPATH": str(PROJECT_ROOT)}
 
     def empty_warehouse(self) -> None:
-        """Make the warehouse as new, and forget every run."""
+        """Make the warehouse as new, and forget every run but those of the schedule, which would come again."""
         with self.connect(WAREHOUSE) as connection:
             replicas = [f'"dbo"."{table.target_table}"' for table in catalog.load() if table.columns]
             own = [f'"{table.schema}"."{table.name}"' for table in metadata.sorted_tables]
@@ -148,7 +160,7 @@ class Site:
             connection.execute("DELETE FROM asset_dag_run_queue")
             connection.execute("DELETE FROM asset_event")
             connection.execute("DELETE FROM backfill_dag_run")
-            connection.execute("DELETE FROM dag_run")
+            connection.execute("DELETE FROM dag_run WHERE run_type <> 'scheduled'")
             connection.execute("DELETE FROM backfill")
 
 
@@ -167,6 +179,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     embedded.postgres.start()
     generate(embedded.postgres.dsn(SOURCE), catalog.load(), scale=SCALE, months=MONTHS, last_month=months[-1].start)
     (embedded.local_dir / CDC_FILE).write_text("replications: {}\n", encoding="utf-8")
+    config = embedded.airflow.home / "config"
+    config.mkdir(parents=True)
+    (config / "airflow_local_settings.py").write_text(LOCAL_SETTINGS, encoding="utf-8")
     try:
         embedded.start()
         embedded.airflow.pause(DAG_ID, True)
@@ -182,6 +197,7 @@ class _Embedded(Embedded):
     def airflow(self) -> LocalAirflow:
         settings = {"RETAIL_SYNC_RETRY_DELAY": "1", "RETAIL_SYNC_LOCK_WAIT": "60", **self._mail()}
         settings["RETAIL_SYNC_CDC_FILE"] = str(self.local_dir / CDC_FILE)
+        settings["AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "0.1"
         return LocalAirflow(self.local_dir / "airflow", self.postgres, self.local_dir, settings)
 
     @cache  # noqa: B019 (there is one for all tests)

@@ -204,8 +204,9 @@ def test_a_backfill_runs_one_month_after_the_other(site: Site, command: str) -> 
 
 
 def test_the_pool_is_made_at_start_up_and_check_misses_it_when_it_is_gone(site: Site) -> None:
-    assert "pool pos_source" in site.check().stdout
-    assert site.check().returncode == 0
+    found = site.check()
+    assert "pool pos_source" in found.stdout
+    assert found.returncode == 0
 
     site.airflow.request("DELETE", "pools/pos_source")
 

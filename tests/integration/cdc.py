@@ -5,11 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -33,19 +31,6 @@ LOGICAL = {
     "max_wal_senders": "20",
     "max_slot_wal_keep_size": "512MB",
 }
-
-
-@contextmanager
-def started(settings: dict[str, str] | None = None) -> Iterator[EmbeddedPostgres]:
-    """Start a server of one's own, by default one whose log can be followed."""
-    # not below pytest's folder, see the fixture `server`
-    with tempfile.TemporaryDirectory(prefix="retail-sync-cdc-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedPostgres(Path(folder) / "data", LOGICAL if settings is None else settings)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
+import math
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ import pytest
 from psycopg import sql
 
 from include import catalog, migrations
+from include.catalog import Table
 from include.connections import Connection, parse
 from include.demo.generate import generate
 from include.demo.postgres import EmbeddedPostgres
 from include.engines.postgres import PostgresSource, PostgresWarehouse
-from include.replication.replicate import Run
+from include.replication.observe import LogObserver
+from include.replication.replicate import Run, replicate
 from include.settings import Settings
-from include.windows import Window
-from tests.integration.cdc import CdcStage, migrated, started
+from include.windows import UNDATED, Span, Window, months
+from tests.integration.cdc import LOGICAL, CdcStage, migrated
+from tests.integration.servers import started
 
 #: What the source template holds: three months of all tables, about a thousand sales.
 SCALE, MONTHS, LAST_MONTH = 0.0002, 3, date(2025, 10, 1)
@@ -35,21 +38,16 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedPostgres]:
-    # not below pytest's folder: each start of pytest closes that to other users, and as root the server is one
-    with tempfile.TemporaryDirectory(prefix="retail-sync-test-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedPostgres(Path(folder) / "data")
-        server.start()
+    with started() as server:
         yield server
-        server.stop()
 
 
 def fresh_database(server: EmbeddedPostgres, name: str, template: str = "template0") -> str:
     """Make an empty database, or a copy of another, under a name that was never used; return its name."""
     name = f"{name}_{next(_numbers)}"
     with closing(psycopg.connect(server.dsn("postgres"), autocommit=True)) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
+        query = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
+        connection.execute(query.format(sql.Identifier(name), sql.Identifier(template)))
     return name
 
 
@@ -106,20 +104,62 @@ class Stage:
         }
 
 
+@dataclass(frozen=True)
+class Stages:
+    """Makes stages as copies of templates, and drops what it made."""
+
+    server: EmbeddedPostgres
+    templates: dict[str, str]
+    made: list[str] = field(default_factory=list)
+
+    def empty(self) -> Stage:
+        """Return a stage whose warehouse has no rows."""
+        return self._stage(self.templates["warehouse"])
+
+    def loaded(self, table: Table, *spans: Span) -> Stage:
+        """Return a stage whose warehouse has spans of a table, else all, by a run ``first``; it is copied too."""
+        chosen = spans or (*months(WINDOW), UNDATED)
+        name = f"{table!r} {chosen}"
+        if name not in self.templates:
+            template = self.empty()
+            for span in chosen:
+                replicate(template.run("first"), table, span, LogObserver(table.name, math.inf))
+            self.templates[name] = template.warehouse_connection.database
+            self.made.remove(self.templates[name])
+        return self._stage(self.templates[name])
+
+    def drop(self) -> None:
+        """Drop the databases of all stages."""
+        for name in self.made:
+            drop_database(self.server, name)
+
+    def _stage(self, warehouse: str) -> Stage:
+        # nothing is left in control when its sessions end, so one serves all tests
+        names = {
+            "source": fresh_database(self.server, "source", self.templates["source"]),
+            "warehouse": fresh_database(self.server, "warehouse", warehouse),
+            "control": self.templates["control"],
+        }
+        self.made.extend((names["source"], names["warehouse"]))
+        return Stage(self.server, *(parse(part, self.server.uri(name)) for part, name in names.items()))
+
+
 @pytest.fixture
-def stage(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stage]:
-    # nothing is left in control when its sessions end, so one serves all tests
-    names = {part: fresh_database(server, part, templates[part]) for part in ("source", "warehouse")}
-    names["control"] = templates["control"]
-    yield Stage(server, *(parse(part, server.uri(names[part])) for part in ("source", "warehouse", "control")))
-    for part in ("source", "warehouse"):
-        drop_database(server, names[part])
+def stages(server: EmbeddedPostgres, templates: dict[str, str]) -> Iterator[Stages]:
+    stages = Stages(server, templates)
+    yield stages
+    stages.drop()
+
+
+@pytest.fixture
+def stage(stages: Stages) -> Stage:
+    return stages.empty()
 
 
 @pytest.fixture(scope="session")
 def logical_server() -> Iterator[EmbeddedPostgres]:
     """A second server, whose log can be followed."""
-    with started() as server:
+    with started(LOGICAL) as server:
         yield server
 
 

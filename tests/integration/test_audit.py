@@ -11,29 +11,20 @@ from typing import Any
 import psycopg
 import pyarrow.parquet as pq
 import pytest
-import typer
-from click.testing import Result
 from psycopg import sql
-from typer.testing import CliRunner
 
 from include.catalog import Table
-from include.cli import audit as cli
 from include.demo.changes import hard_delete, late_arrival, late_fix, move_date
-from include.engines.base import Level
-from include.errors import BadRequest, LockHeld, PermanentError, RetailSyncError, SchemaMismatch
-from include.replication.audit import audit_table, audit_tables
-from include.replication.audit_record import MOST_KEYS, Finding, rows_of_audit
+from include.errors import PermanentError, RetailSyncError, SchemaMismatch
+from include.replication.audit import audit_table
+from include.replication.audit_record import MOST_KEYS, rows_of_audit
 from include.replication.audit_report import lines, unrepaired, write_report
-from include.replication.audit_request import AuditRequest
-from include.replication.claims import whole_table
-from include.replication.history import RunType, history_of
-from include.windows import UNDATED, Window
-from tests.integration.conftest import OCTOBER, WINDOW, Stage
+from include.windows import Window
+from tests.integration.conftest import OCTOBER, WINDOW, Stage, Stages
 from tests.integration.helpers import (
     CATALOG,
     SALES,
     Watch,
-    assert_same_rows,
     load_all,
     one,
     progress_rows,
@@ -103,17 +94,12 @@ def counts(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["rows_missing"], row["rows_different"], row["rows_extra"]
 
 
-def assert_all_equal(stage: Stage, table: Table = SALES, **options: Any) -> None:
-    rows = audit(stage, table, run_id="again", **options)
-    assert [row["equal"] for row in rows.values()] == [True] * len(SPANS)
-
-
 # comparing
 
 
 @pytest.mark.parametrize("table", [SALES, TEXT_DATED, KEYLESS], ids=["dates", "dates as text", "no key"])
-def test_equal_months_have_a_row_each_with_the_rows_of_both_sides(stage: Stage, table: Table) -> None:
-    load_all(stage.run("first"), table)
+def test_equal_months_have_a_row_each_with_the_rows_of_both_sides(stages: Stages, table: Table) -> None:
+    stage = stages.loaded(table)
     rows = audit(stage, table)
     assert list(rows) == SPANS
     assert {(row["equal"], row["found_by"], row["repaired"]) for row in rows.values()} == {(True, "checksum", False)}
@@ -127,8 +113,8 @@ def test_equal_months_have_a_row_each_with_the_rows_of_both_sides(stage: Stage, 
 
 
 @pytest.mark.parametrize("table", [SALES, UNVERSIONED], ids=["rowversion", "no rowversion"])
-def test_a_late_fix_is_found_by_checksum_and_its_rows_are_named(stage: Stage, table: Table) -> None:
-    load_all(stage.run("first"), table)
+def test_a_late_fix_is_found_by_checksum_and_its_rows_are_named(stages: Stages, table: Table) -> None:
+    stage = stages.loaded(table)
     (fixed,) = at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1))
     rows = audit(stage, table)
     assert list(rows) == ["2025-08", "2025-09", "2025-10", "2025-10-15", "undated"]
@@ -140,16 +126,16 @@ def test_a_late_fix_is_found_by_checksum_and_its_rows_are_named(stage: Stage, ta
     assert day["rows_source"] == day["rows_warehouse"] == source_rows(stage, SALES, DAY).total()
 
 
-def test_a_value_changed_in_the_warehouse_under_the_same_rowversion_is_found(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_value_changed_in_the_warehouse_under_the_same_rowversion_is_found(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     tampered = tamper(stage)
     day = audit(stage)["2025-10-15"]
     assert counts(day) == (0, 2, 0)
     assert json.loads(day["keys"])["different"] == sorted(tampered, key=int)
 
 
-def test_missing_and_extra_rows_are_found_by_count(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_missing_and_extra_rows_are_found_by_count(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     (gone,) = at_source(stage, lambda c: hard_delete(c, SALES, DAY, 1, 1))
     lost = in_warehouse(stage, 'DELETE FROM {} WHERE "DATETIME__SALES_DATE" = %s RETURNING "ID"', SIXTEENTH)
     (moved,) = at_source(stage, lambda c: move_date(c, SALES, NEXT_DAY, 1, 1, to=date(2025, 8, 3)))
@@ -167,8 +153,8 @@ def test_missing_and_extra_rows_are_found_by_count(stage: Stage) -> None:
     ]
 
 
-def test_undated_rows_that_differ_have_one_row_with_their_keys(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_undated_rows_that_differ_have_one_row_with_their_keys(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     (undated,) = at_source(stage, undate)
     rows = audit(stage)
     assert list(rows) == ["2025-08", "2025-09", "2025-10", "2025-10-15", "undated"]
@@ -178,16 +164,16 @@ def test_undated_rows_that_differ_have_one_row_with_their_keys(stage: Stage) -> 
     assert unrepaired(list(rows.values())) == ["APP_4_SALES: source and warehouse differ on 2025-10-15, undated"]
 
 
-def test_a_window_of_one_day_that_differs_has_one_row(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_window_of_one_day_that_differs_has_one_row(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1))
     rows = audit(stage, window=DAY)
     assert list(rows) == ["2025-10-15", "undated"]
     assert counts(rows["2025-10-15"]) == (0, 1, 0)
 
 
-def test_only_the_days_of_the_window_are_compared(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_only_the_days_of_the_window_are_compared(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1))
     rows = audit(stage, window=Window(date(2025, 9, 20), FIFTEENTH))
     assert [(name, row["equal"]) for name, row in rows.items()] == [
@@ -197,24 +183,24 @@ def test_only_the_days_of_the_window_are_compared(stage: Stage) -> None:
     ]
 
 
-def test_the_lowest_hundred_keys_are_kept_and_all_are_counted(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_the_lowest_hundred_keys_are_kept_and_all_are_counted(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     (new,) = at_source(stage, lambda c: late_arrival(c, SALES, DAY, MOST_KEYS + 7, 1))
     day = audit(stage)["2025-10-15"]
     assert day["rows_missing"] == MOST_KEYS + 7
     assert json.loads(day["keys"])["missing"] == texts(new)[:MOST_KEYS]
 
 
-def test_a_key_of_two_columns_is_a_list_of_texts(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_key_of_two_columns_is_a_list_of_texts(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     (gone,) = at_source(stage, lambda c: hard_delete(c, SALES, DAY, 1, 1))
     number = texts(gone)[0]
     (sale,) = in_warehouse(stage, 'SELECT "SALES_NO" FROM {} WHERE "ID" = %s', number)
     assert json.loads(audit(stage, TWO_KEYS)["2025-10-15"]["keys"])["extra"] == [[number, sale]]
 
 
-def test_a_table_without_key_has_counts_only(stage: Stage) -> None:
-    load_all(stage.run("first"), KEYLESS)
+def test_a_table_without_key_has_counts_only(stages: Stages) -> None:
+    stage = stages.loaded(KEYLESS)
     at_source(stage, lambda c: hard_delete(c, SALES, DAY, 1, 1))
     day = audit(stage, KEYLESS)["2025-10-15"]
     assert (day["equal"], day["found_by"], counts(day), day["keys"]) == (False, "counts", (None, None, None), None)
@@ -236,8 +222,8 @@ def state(stage: Stage) -> Any:
     return warehouse_rows(stage, SALES), written, progress_rows(stage)
 
 
-def test_without_repair_nothing_of_the_replica_is_touched(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_without_repair_nothing_of_the_replica_is_touched(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1), lambda c: hard_delete(c, SALES, NEXT_DAY, 1, 1), undate)
     before = state(stage)
     rows = audit(stage)
@@ -245,8 +231,8 @@ def test_without_repair_nothing_of_the_replica_is_touched(stage: Stage) -> None:
     assert state(stage) == before
 
 
-def test_a_rerun_replaces_the_rows_of_its_table_and_no_other(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_rerun_replaces_the_rows_of_its_table_and_no_other(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     load_all(stage.run("first"), TEXT_DATED)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1))
     assert len(audit(stage)) == len(SPANS) + 1
@@ -260,8 +246,8 @@ def test_a_rerun_replaces_the_rows_of_its_table_and_no_other(stage: Stage) -> No
     assert rows_of_audit(stage.warehouse.metadata(), "another run") == list(earlier.values())
 
 
-def test_a_rerun_that_fails_leaves_nothing_of_the_table(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_rerun_that_fails_leaves_nothing_of_the_table(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     audit(stage)
     at_source(stage, lambda c: c.execute(sql.SQL("DROP TABLE {} CASCADE").format(source_of(SALES))))
     with pytest.raises(RetailSyncError):
@@ -269,8 +255,8 @@ def test_a_rerun_that_fails_leaves_nothing_of_the_table(stage: Stage) -> None:
     assert rows_of_audit(stage.warehouse.metadata(), "audit") == []
 
 
-def test_the_file_holds_the_rows_of_the_record(stage: Stage, tmp_path: Path) -> None:
-    load_all(stage.run("first"), SALES)
+def test_the_file_holds_the_rows_of_the_record(stages: Stages, tmp_path: Path) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1), undate)
     rows = list(audit(stage, run_id="manual__2025-11-01T04:00:00+08:00/x").values())
 
@@ -296,178 +282,10 @@ def test_a_place_that_cannot_be_written_is_an_error_without_the_url(tmp_path: Pa
     assert "secret" not in str(failed.value)
 
 
-def test_the_lines_of_the_log_are_a_table(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_the_lines_of_the_log_are_a_table(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1))
     titles, *found = [line.split() for line in lines(list(audit(stage).values()))]
     assert titles[:2] == ["table", "window"]
     total = source_rows(stage, SALES, DAY).total()
     assert found[3] == ["APP_4_SALES", "2025-10-15", str(total), str(total), "no", "checksum", "0", "0", "3", "no"]
-
-
-# repairing
-
-
-@pytest.mark.parametrize("table", [SALES, UNVERSIONED, KEYLESS], ids=["rowversion", "no rowversion", "no key"])
-def test_repair_mends_everything_and_the_next_audit_is_equal(stage: Stage, table: Table) -> None:
-    load_all(stage.run("first"), table)
-    at_source(
-        stage,
-        lambda c: late_fix(c, SALES, DAY, 3, 1),
-        lambda c: hard_delete(c, SALES, NEXT_DAY, 1, 2),
-        lambda c: late_arrival(c, SALES, Window.inclusive(date(2025, 9, 30), date(2025, 9, 30)), 2, 3),
-        lambda c: move_date(c, SALES, Window.inclusive(date(2025, 8, 5), date(2025, 8, 5)), 1, 4, to=date(2025, 10, 1)),
-        undate,
-    )
-    tamper(stage, date(2025, 10, 20))
-
-    rows = audit(stage, table, repair=True)
-
-    differing = [name for name, row in rows.items() if not row["equal"]]
-    days = ["2025-08-05", "2025-09-30", "2025-10-01", "2025-10-15", "2025-10-16", "2025-10-20"]
-    assert sorted(differing) == sorted(["2025-08", "2025-09", "2025-10", *days, "undated"])
-    assert {row["repaired"] for row in rows.values() if not row["equal"]} == {True}
-    assert unrepaired(list(rows.values())) == []
-    assert_same_rows(stage, SALES)
-    assert_all_equal(stage, table)
-
-
-def test_days_that_follow_each_other_are_repaired_at_once(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
-    at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1), lambda c: late_fix(c, SALES, NEXT_DAY, 1, 2))
-    turn = Window.inclusive(date(2025, 9, 30), date(2025, 10, 1))
-    for number, first in enumerate((date(2025, 9, 30), date(2025, 10, 1))):
-        at_source(stage, lambda c, n=number, d=first: late_fix(c, SALES, Window.inclusive(d, d), 1, n))  # type: ignore[misc]
-
-    rows = audit(stage, repair=True)
-
-    assert [row["window_name"] for row in progress_rows(stage, run_id="audit")] == [
-        turn.name,
-        "2025-10-15..2025-10-16",
-    ]
-    assert [(name, row["repaired"]) for name, row in rows.items() if not row["equal"]] == [
-        (name, True) for name in ("2025-09", "2025-09-30", "2025-10", "2025-10-01", "2025-10-15", "2025-10-16")
-    ]
-
-
-def test_undated_rows_tampered_with_are_repaired(stage: Stage) -> None:
-    at_source(stage, undate)
-    load_all(stage.run("first"), SALES)
-    in_warehouse(stage, 'UPDATE {} SET "BILL_REMARK" = \'by hand\' WHERE "DATETIME__SALES_DATE" IS NULL RETURNING "ID"')
-    rows = audit(stage, repair=True)
-    assert [(name, row["repaired"]) for name, row in rows.items() if not row["equal"]] == [("undated", True)]
-    assert_same_rows(stage, SALES)
-    assert_all_equal(stage)
-
-
-def test_a_repair_of_an_equal_table_does_nothing(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
-    before = state(stage)
-    rows = audit(stage, repair=True)
-    assert {row["repaired"] for row in rows.values()} == {False}
-    assert state(stage) == before
-
-
-def test_what_changes_again_during_the_repair_is_not_called_repaired(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from include.replication import audit as module
-
-    load_all(stage.run("first"), SALES)
-    at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1), lambda c: late_fix(c, SALES, NEXT_DAY, 1, 2))
-    repair = module.reconcile
-
-    def interrupted(*arguments: Any, **options: Any) -> Any:
-        done = repair(*arguments, **options)
-        at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 9))
-        return done
-
-    monkeypatch.setattr(module, "reconcile", interrupted)
-    rows = audit(stage, repair=True)
-    assert {name: row["repaired"] for name, row in rows.items() if not row["equal"]} == {
-        "2025-10": False,
-        "2025-10-15": False,
-        "2025-10-16": True,
-    }
-    assert unrepaired(list(rows.values())) == ["APP_4_SALES: source and warehouse differ on 2025-10-15"]
-
-
-def test_a_repair_that_is_held_off_is_an_error_and_what_was_found_is_kept(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
-    at_source(stage, lambda c: late_fix(c, SALES, DAY, 1, 1))
-    with (
-        whole_table(stage.control_connection, SALES, holder="other", wait=0),
-        pytest.raises(LockHeld, match="locked by other"),
-    ):
-        audit(stage, repair=True)
-    rows = rows_of_audit(stage.warehouse.metadata(), "audit")
-    assert [(row["window_name"], row["repaired"]) for row in rows if not row["equal"]] == [
-        ("2025-10", False),
-        ("2025-10-15", False),
-    ]
-
-
-def test_a_table_that_fails_does_not_stop_the_others(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
-    request = AuditRequest((NAMELESS, SALES), WINDOW)
-    (error,) = audit_tables(stage.run("audit"), request, lambda *_: Watch())
-    assert "APP_4_GONE" in str(error)
-    assert {row["table_name"] for row in rows_of_audit(stage.warehouse.metadata(), "audit")} == {SALES.name}
-
-
-def test_a_day_or_the_undated_rows_are_days_and_a_month_is_not() -> None:
-    def found(span: Any, *, equal: bool = False) -> bool:
-        return Finding("T", span, 1, 2, equal, Level.COUNTS).is_differing_day
-
-    assert (found(DAY), found(UNDATED), found(OCTOBER), found(DAY, equal=True)) == (True, True, False, False)
-
-
-# the command line
-
-
-def command_line(stage: Stage, monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Result:
-    for name, value in stage.environment(folder).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COLUMNS", "250")
-    app = typer.Typer()
-    app.command()(cli.audit)
-    return CliRunner().invoke(app, list(arguments))
-
-
-MONTH = (SALES.name, "--start-date", "2025-10-01", "--end-date", "2025-10-31")
-
-
-def run_id_of(result: Result) -> str:
-    return result.output.split("run ", 1)[1].split(": ", 1)[0]
-
-
-def test_the_command_fails_for_a_difference_until_it_is_repaired(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    load_all(stage.run("first"), SALES)
-    at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1))
-
-    left = command_line(stage, monkeypatch, tmp_path, *MONTH)
-    mended = command_line(stage, monkeypatch, tmp_path, *MONTH, "--repair")
-    equal = command_line(stage, monkeypatch, tmp_path, *MONTH)
-
-    assert [result.exit_code for result in (left, mended, equal)] == [1, 0, 0]
-    assert "APP_4_SALES: source and warehouse differ on 2025-10-15" in left.output
-    assert len(list((tmp_path / "exports" / "audit").glob("audit_manual__*.parquet"))) == 3
-    (record,) = history_of(stage.warehouse.metadata(), run_id_of(left))
-    assert (record["run_type"], record["success"], record["tables"]) == (RunType.AUDIT, False, SALES.name)
-    assert (record["from_date"], record["to_date"]) == (date(2025, 10, 1), date(2025, 10, 31))
-    (record,) = history_of(stage.warehouse.metadata(), run_id_of(mended))
-    assert (record["success"], record["rows_fixed"]) == (True, 3)
-    assert record["finished_at"] >= record["started_at"]
-
-
-def test_the_command_refuses_what_makes_no_sense(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for arguments, named in (
-        (["APP_4_ITEM"], "not nightly tables: APP_4_ITEM"),
-        (["--start-date", "2025-10-01"], "start_date without end_date"),
-        (["--start-date", "2025-10-01", "--end-date", "2999-01-01"], "end_date 2999-01-01 is in the future"),
-    ):
-        refused = command_line(stage, monkeypatch, tmp_path, *arguments)
-        assert isinstance(refused.exception, BadRequest)
-        assert named in str(refused.exception)

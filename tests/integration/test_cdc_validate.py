@@ -23,8 +23,9 @@ from include.cdc.prerequisites.rules import Rule, broken
 from include.cdc.validate import assert_ready, validate
 from include.connections import Connection, parse
 from include.errors import ConnectionLost, NotReady
-from tests.integration.cdc import CdcStage, replication, started
+from tests.integration.cdc import CdcStage, replication
 from tests.integration.conftest import fresh_database
+from tests.integration.servers import started
 
 SHOP = replication()
 ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, price money)"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,11 +16,11 @@ import pytest
 from psycopg import sql
 
 from include import migrations
-from include.cli import main
 from include.connections import parse
 from include.demo.postgres import EmbeddedPostgres
 from include.settings import PROJECT_ROOT
 from include.windows import Window
+from tests.integration.commands import Cli, Process, line_of
 from tests.integration.conftest import Stage, drop_database, fresh_database
 from tests.integration.helpers import (
     CATALOG,
@@ -37,33 +35,6 @@ from tests.integration.helpers import (
 
 OCTOBER = ("--start-date", "2025-10-01", "--end-date", "2025-10-31")
 MONTH = Window.inclusive(date(2025, 10, 1), date(2025, 10, 31))
-TIMEOUT = 120
-
-
-@dataclass(frozen=True)
-class Cli:
-    """The command line with an environment of its own."""
-
-    environment: dict[str, str]
-    folder: Path = PROJECT_ROOT
-    python: str = sys.executable
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        plain = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "COLUMNS": "250", "NO_COLOR": "1"}
-        return subprocess.run(
-            [self.python, "-m", "include", *arguments],
-            cwd=self.folder,
-            env={**plain, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-
-    def ok(self, *arguments: str) -> str:
-        done = self(*arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
 
 @pytest.fixture
@@ -82,12 +53,6 @@ def unmigrated(server: EmbeddedPostgres, stage: Stage) -> Iterator[Stage]:
     )
     for name in names.values():
         drop_database(server, name)
-
-
-def line_of(output: str, *words: str) -> str:
-    """Return the one line that has all the words."""
-    (line,) = [line for line in output.splitlines() if all(word in line for word in words)]
-    return line
 
 
 def test_replicate_verify_and_status_tell_what_is_there(cli: Cli, stage: Stage) -> None:
@@ -124,7 +89,7 @@ def test_replicate_verify_and_status_tell_what_is_there(cli: Cli, stage: Stage) 
 
 
 def test_replicate_takes_all_ten_tables_and_exports(cli: Cli, stage: Stage, tmp_path: Path) -> None:
-    cli.ok("replicate", "--start-date", "2025-10-30", "--end-date", "2025-10-31", "--export")
+    Process(cli.environment).ok("replicate", "--start-date", "2025-10-30", "--end-date", "2025-10-31", "--export")
     rows = progress_rows(stage)
     assert [row["table_name"] for row in rows[::2]] == [table.name for table in CATALOG.group("sales")]
     assert {(row["window_name"], row["status"]) for row in rows} == {
@@ -160,40 +125,22 @@ BAD_REQUESTS = {
 }
 
 
-@pytest.fixture
-def here(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int | str | None]:
-    """The command line in this process, for what it says before it begins; returns the exit code."""
-    for name, value in stage.environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-
-    def call(*arguments: str) -> int | str | None:
-        monkeypatch.setattr(sys, "argv", ["retail-sync", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code
-
-    return call
-
-
-def test_a_request_that_makes_no_sense_is_exit_code_2_and_begins_nothing(
-    here: Callable[..., int], stage: Stage, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_request_that_makes_no_sense_is_exit_code_2_and_begins_nothing(cli: Cli, stage: Stage) -> None:
     for arguments, expected in BAD_REQUESTS.items():
-        assert here("replicate", *arguments) == 2, arguments
-        assert expected in capsys.readouterr().err, arguments
+        done = cli("replicate", *arguments)
+        assert done.returncode == 2, arguments
+        assert expected in done.stderr, arguments
     assert progress_rows(stage) == []
 
 
-def test_a_setting_that_makes_no_sense_is_exit_code_2(
-    here: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RETAIL_SYNC_MAX_WORKERS", "none")
-    assert here("replicate", *OCTOBER) == 2
-    assert "max_workers" in capsys.readouterr().err
+def test_a_setting_that_makes_no_sense_is_exit_code_2(cli: Cli) -> None:
+    done = Cli({**cli.environment, "RETAIL_SYNC_MAX_WORKERS": "none"})("replicate", *OCTOBER)
+    assert done.returncode == 2
+    assert "max_workers" in done.stderr
 
 
 def test_without_connections_it_says_what_to_set(tmp_path: Path) -> None:
-    done = Cli({"RETAIL_SYNC_LOCAL_DIR": str(tmp_path)})("replicate", *OCTOBER)
+    done = Process({"RETAIL_SYNC_LOCAL_DIR": str(tmp_path)})("replicate", *OCTOBER)
     assert done.returncode == 2
     assert "export AIRFLOW_CONN_POS_SOURCE" in done.stderr
     assert "Traceback" not in done.stderr
@@ -201,7 +148,7 @@ def test_without_connections_it_says_what_to_set(tmp_path: Path) -> None:
 
 def test_a_source_that_is_down_is_exit_code_1(cli: Cli, stage: Stage) -> None:
     uri = "postgres://reader:hidden-word@127.0.0.1:1/pos"
-    down = replace(cli, environment={**cli.environment, "AIRFLOW_CONN_POS_SOURCE": uri})
+    down = Process({**cli.environment, "AIRFLOW_CONN_POS_SOURCE": uri})
     done = down("replicate", "APP_4_SALES", *OCTOBER)
     assert done.returncode == 1
     assert "connecting to pos_source (postgres reader@127.0.0.1:1/pos)" in done.stdout
@@ -209,8 +156,8 @@ def test_a_source_that_is_down_is_exit_code_1(cli: Cli, stage: Stage) -> None:
     assert progress_rows(stage) == []
 
 
-def test_before_migrate_it_says_to_migrate(cli: Cli, unmigrated: Stage, tmp_path: Path) -> None:
-    done = replace(cli, environment=unmigrated.environment(tmp_path))("replicate", "APP_4_SALES", *OCTOBER)
+def test_before_migrate_it_says_to_migrate(unmigrated: Stage, tmp_path: Path) -> None:
+    done = Cli(unmigrated.environment(tmp_path))("replicate", "APP_4_SALES", *OCTOBER)
     assert done.returncode == 1
     assert "python -m include migrate" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -225,15 +172,13 @@ def no_airflow(tmp_path: Path) -> str:
     return str(link)
 
 
-def test_check_tells_what_is_missing_until_migrate_made_it(
-    cli: Cli, unmigrated: Stage, tmp_path: Path, no_airflow: str
-) -> None:
+def test_check_tells_what_is_missing_until_migrate_made_it(unmigrated: Stage, tmp_path: Path, no_airflow: str) -> None:
     environment = unmigrated.environment(tmp_path) | {
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": sysconfig.get_path("purelib"),
     }
     secret = environment["AIRFLOW_CONN_POS_SOURCE"].replace("postgres@", "postgres:hidden-word@")
-    bare = Cli({**environment, "AIRFLOW_CONN_POS_SOURCE": secret}, python=no_airflow)
+    bare = Process({**environment, "AIRFLOW_CONN_POS_SOURCE": secret}, python=no_airflow)
 
     before = bare("check")
     assert before.returncode == 1
@@ -243,7 +188,7 @@ def test_check_tells_what_is_missing_until_migrate_made_it(
     assert "PostgreSQL 1" in line_of(before.stdout, "│ pos_source ", " yes ", "postgres postgres@127.0.0.1")
     assert "optional and not exposed: APP_4_STAFF, APP_4_TERMINAL" in line_of(before.stdout, "pos_source: tables")
 
-    migrated = bare.ok("migrate")
+    migrated = Cli(unmigrated.environment(tmp_path)).ok("migrate")
     assert [line.split(" ")[0] for line in migrated.splitlines()] == ["control", "warehouse"]
     for target in ("control", "warehouse"):
         connection = getattr(unmigrated, f"{target}_connection")
@@ -257,15 +202,15 @@ def test_check_tells_what_is_missing_until_migrate_made_it(
 def test_check_names_a_database_that_is_down(cli: Cli, tmp_path: Path, no_airflow: str) -> None:
     environment = {**cli.environment, "PATH": "/usr/bin:/bin", "PYTHONPATH": sysconfig.get_path("purelib")}
     environment["AIRFLOW_CONN_WAREHOUSE"] = "postgres://writer:hidden-word@127.0.0.1:1/warehouse"
-    done = Cli(environment, python=no_airflow)("check")
+    done = Process(environment, python=no_airflow)("check")
     assert done.returncode == 1
     assert "│ no " in line_of(done.stdout, "│ warehouse ", "writer@127.0.0.1:1/warehouse")
     assert " yes " in line_of(done.stdout, "│ control ")
     assert "hidden-word" not in done.stdout + done.stderr
 
 
-def test_migrate_prints_what_a_dba_can_run(cli: Cli, unmigrated: Stage, tmp_path: Path) -> None:
-    printed = replace(cli, environment=unmigrated.environment(tmp_path)).ok("migrate", "--sql")
+def test_migrate_prints_what_a_dba_can_run(unmigrated: Stage, tmp_path: Path) -> None:
+    printed = Cli(unmigrated.environment(tmp_path)).ok("migrate", "--sql")
     control, warehouse = printed.split("-- warehouse\n")
     for connection, script in ((unmigrated.control_connection, control), (unmigrated.warehouse_connection, warehouse)):
         assert migrations.state(connection.id, connection).current is None  # type: ignore[arg-type]
@@ -278,11 +223,11 @@ def test_a_table_is_added_by_one_line_and_one_command(cli: Cli, stage: Stage, tm
     folder = tmp_path / "project"
     for name in ("include", "migrations"):
         shutil.copytree(PROJECT_ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    own = replace(cli, folder=folder)
+    own = Process(cli.environment, folder=folder)
     tables, columns = (folder / "include" / "catalog" / name for name in ("tables.yaml", "columns.json"))
     before = columns.read_text()
 
-    unknown = own("add-table", "BRAND_NEW")
+    unknown = cli("add-table", "BRAND_NEW")
     assert unknown.returncode == 2
     assert "tables.yaml: BRAND_NEW: not there; write its line first" in unknown.stderr
 

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -16,13 +15,13 @@ import pytest
 from include.demo.postgres import DATABASES, EmbeddedPostgres
 from include.errors import NotConfigured
 from tests.integration.helpers import one
+from tests.integration.servers import server_folder
 
 
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[EmbeddedPostgres]:
-    # other users must be let in, see conftest
-    with TemporaryDirectory(prefix="retail-sync-test-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedPostgres(Path(folder) / "data")
+    with server_folder() as folder:
+        server = EmbeddedPostgres(folder)
         server.start()
         yield server
         server.stop()

@@ -24,7 +24,7 @@ from include.replication.reconcile import reconcile
 from include.replication.sweep import read_marks, sweep
 from include.settings import PROJECT_ROOT, Settings
 from include.windows import CHANGES, UNDATED, Span, Window
-from tests.integration.conftest import OCTOBER, Stage
+from tests.integration.conftest import OCTOBER, Stage, Stages
 from tests.integration.helpers import (
     ITEMS,
     Watch,
@@ -111,10 +111,10 @@ def next_run(stage: Stage, **options: Any) -> Any:
 @pytest.mark.parametrize("span", [OCTOBER, PART], ids=["month", "part"])
 @pytest.mark.parametrize(("step", "visible"), STEPS, ids=[step.value for step, _ in STEPS])
 def test_a_killed_run_leaves_the_old_window_or_the_new(
-    stage: Stage, victim: subprocess.Popen[str], span: Window, step: Step, visible: bool, earlier: bool
+    stages: Stages, victim: subprocess.Popen[str], span: Window, step: Step, visible: bool, earlier: bool
 ) -> None:
+    stage = stages.loaded(ITEMS, SEPTEMBER, OCTOBER) if earlier else stages.empty()
     if earlier:
-        load(stage.run("earlier"), ITEMS, SEPTEMBER, OCTOBER)
         change_source(stage)
     before = warehouse_rows(stage, ITEMS)
     kill_at(victim, stage, span, step)
@@ -220,9 +220,9 @@ REPAIR_STEPS = [(Step.COMPARING, False), *(pair for pair in STEPS if pair[0] is 
 
 @pytest.mark.parametrize(("step", "visible"), REPAIR_STEPS, ids=[step.value for step, _ in REPAIR_STEPS])
 def test_a_killed_fix_check_leaves_the_old_rows_or_the_repaired(
-    stage: Stage, victim: subprocess.Popen[str], step: Step, visible: bool
+    stages: Stages, victim: subprocess.Popen[str], step: Step, visible: bool
 ) -> None:
-    load(stage.run("earlier"), ITEMS, SEPTEMBER, OCTOBER)
+    stage = stages.loaded(ITEMS, SEPTEMBER, OCTOBER)
     change_source(stage)
     before = warehouse_rows(stage, ITEMS)
     kill_at(victim, stage, PART, step, work="fix")
@@ -242,9 +242,9 @@ def test_a_killed_fix_check_leaves_the_old_rows_or_the_repaired(
 
 @pytest.mark.parametrize(("step", "visible"), REPAIR_STEPS[:-1], ids=[step.value for step, _ in REPAIR_STEPS[:-1]])
 def test_a_killed_sweep_moves_its_mark_only_with_the_rows(
-    stage: Stage, victim: subprocess.Popen[str], step: Step, visible: bool
+    stages: Stages, victim: subprocess.Popen[str], step: Step, visible: bool
 ) -> None:
-    load(stage.run("earlier"), ITEMS, SEPTEMBER, OCTOBER)
+    stage = stages.loaded(ITEMS, SEPTEMBER, OCTOBER)
     sweep(stage.run("first"), ITEMS, Watch())
     engine = stage.warehouse.metadata()
     marks, before = read_marks(engine, ITEMS), warehouse_rows(stage, ITEMS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from psycopg import sql
 from include.catalog import Table
 from include.demo.changes import hard_delete, late_arrival, late_fix, move_date
 from include.windows import UNDATED, Window
+from tests.integration.commands import Cli, line_of
 from tests.integration.conftest import Stage
 from tests.integration.helpers import (
     CATALOG,
@@ -26,14 +26,16 @@ from tests.integration.helpers import (
     source_rows,
     warehouse_rows,
 )
-from tests.integration.test_cli import Cli, cli, here, line_of
-
-__all__ = ["cli", "here"]
 
 TABLES = (SALES, ITEMS, PAYMENTS)
 NAMES = tuple(table.name for table in TABLES)
 DAY_BEFORE, DAY = (Window.inclusive(day, day) for day in (date(2025, 10, 30), date(2025, 10, 31)))
 VOIDS, VOUCHERS = CATALOG["APP_4_VOIDSALESITEM"], CATALOG["APP_4_VOUCHER"]
+
+
+@pytest.fixture
+def cli(stage: Stage, tmp_path: Path) -> Cli:
+    return Cli(stage.environment(tmp_path))
 
 
 def history(stage: Stage) -> list[dict[str, Any]]:
@@ -229,12 +231,11 @@ BAD_REQUESTS = {
 }
 
 
-def test_a_request_that_makes_no_sense_is_exit_code_2_and_begins_nothing(
-    here: Callable[..., int], stage: Stage, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_request_that_makes_no_sense_is_exit_code_2_and_begins_nothing(cli: Cli, stage: Stage) -> None:
     for arguments, expected in BAD_REQUESTS.items():
-        assert here(*arguments) == 2, arguments
-        assert expected in capsys.readouterr().err, arguments
+        done = cli(*arguments)
+        assert done.returncode == 2, arguments
+        assert expected in done.stderr, arguments
     assert progress_rows(stage) == history(stage) == []
 
 

@@ -18,6 +18,7 @@ from include.locks import LockSpace, Name, hold
 from include.orders_sync.pipelines import TD
 from include.settings import PROJECT_ROOT, Settings
 from include.windows import Window
+from tests.integration.commands import Cli
 from tests.integration.orders import Desk, days_before, open_desk
 
 
@@ -75,18 +76,8 @@ def test_the_command_exits_1_if_not_all_was_done_and_2_if_nothing_was_begun(
 ) -> None:
     desk.store("A1", start=days_before(5, today))
 
-    environment = {**os.environ, **desk.environment(tmp_path), "COLUMNS": "200", "RETAIL_SYNC_CRM_LOCK_WAIT": "0"}
-
-    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "include", *arguments],
-            cwd=PROJECT_ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
+    environment = {**desk.environment(tmp_path), "RETAIL_SYNC_CRM_LOCK_WAIT": "0"}
+    command = Cli(environment)
     refused = command("td-orders-sync", "--store-code", "A1", "--from-date", "2026-02-02", "--to-date", "2026-02-01")
     assert refused.returncode == 2
     assert "from_date: 2026-02-02 is after to_date 2026-02-01" in refused.stderr

@@ -13,22 +13,18 @@ from psycopg import sql
 from include.catalog import Table
 from include.demo.changes import hard_delete, late_arrival, late_fix, move_date, void
 from include.engines.base import Level
-from include.errors import ConnectionLost, CountMismatch, LockHeld, TransientError
 from include.replication.observe import Step
-from include.replication.prepare import prepare
 from include.replication.progress import Phase, Status
 from include.replication.reconcile import reconcile
-from include.replication.replicate import replicate
 from include.replication.run import Report
 from include.windows import Window
-from tests.integration.conftest import OCTOBER, Stage
+from tests.integration.conftest import OCTOBER, Stage, Stages
 from tests.integration.helpers import (
     CATALOG,
     SALES,
     Watch,
     assert_same_rows,
     doubled_keys,
-    end_lock_session,
     load,
     load_all,
     one,
@@ -138,9 +134,9 @@ def moved(window: Window, to: date, rows: int = 3) -> Change:
 )
 @pytest.mark.parametrize("table", [SALES, UNVERSIONED], ids=["rowversion", "no rowversion"])
 def test_what_changed_on_a_day_is_repaired_and_nothing_else(
-    stage: Stage, table: Table, change_of: Change, expected: Counts
+    stages: Stages, table: Table, change_of: Change, expected: Counts
 ) -> None:
-    load_all(stage.run("first"), table)
+    stage = stages.loaded(table)
     old = source_rows(stage, SALES, DAY)
     change(stage, change_of)
     untouched = (old & source_rows(stage, SALES, DAY)).total()
@@ -155,8 +151,8 @@ def test_what_changed_on_a_day_is_repaired_and_nothing_else(
     assert_nothing_to_do(stage, table=table)
 
 
-def test_all_kinds_of_change_at_once_are_repaired_together(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_all_kinds_of_change_at_once_are_repaired_together(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(
         stage,
         lambda c: late_fix(c, SALES, DAY, 2, 1),
@@ -172,8 +168,8 @@ def test_all_kinds_of_change_at_once_are_repaired_together(stage: Stage) -> None
     assert_nothing_to_do(stage)
 
 
-def test_only_the_rows_that_differ_are_read(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_only_the_rows_that_differ_are_read(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
     report = check(stage, OCTOBER)
     assert report.rows_read == 2
@@ -181,10 +177,10 @@ def test_only_the_rows_that_differ_are_read(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("to", [date(2025, 9, 29), date(2025, 10, 2)], ids=["backward", "forward"])
-def test_several_days_over_the_end_of_a_month_are_repaired_at_once(stage: Stage, to: date) -> None:
+def test_several_days_over_the_end_of_a_month_are_repaired_at_once(stages: Stages, to: date) -> None:
     days = Window.inclusive(date(2025, 9, 28), date(2025, 10, 3))
     inner = Window.inclusive(date(2025, 9, 30), date(2025, 10, 1))
-    load_all(stage.run("first"), SALES)
+    stage = stages.loaded(SALES)
     change(
         stage,
         lambda c: hard_delete(c, SALES, day(9, 28), 1, 1),
@@ -200,8 +196,8 @@ def test_several_days_over_the_end_of_a_month_are_repaired_at_once(stage: Stage,
     assert_nothing_to_do(stage, days)
 
 
-def test_a_day_that_is_empty_at_the_source_is_emptied(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_day_that_is_empty_at_the_source_is_emptied(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     rows = source_rows(stage, SALES, DAY).total()
     change(stage, lambda c: hard_delete(c, SALES, DAY, rows, 1))
     report = check(stage)
@@ -210,8 +206,8 @@ def test_a_day_that_is_empty_at_the_source_is_emptied(stage: Stage) -> None:
     assert_nothing_to_do(stage)
 
 
-def test_a_day_that_is_empty_in_the_copy_is_filled(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_day_that_is_empty_in_the_copy_is_filled(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     rows = in_warehouse(stage, 'DELETE FROM {} WHERE "DATETIME__SALES_DATE" = %s', DAY.start)
     report = check(stage)
     assert counts(report) == (rows, 0, 0)
@@ -219,8 +215,8 @@ def test_a_day_that_is_empty_in_the_copy_is_filled(stage: Stage) -> None:
     assert_nothing_to_do(stage)
 
 
-def test_a_day_that_is_empty_on_both_sides_is_equal(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_day_that_is_empty_on_both_sides_is_equal(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     before = warehouse_rows(stage, SALES)
     assert check(stage, NEVER).unchanged
     assert_nothing_to_do(stage, NEVER)
@@ -249,8 +245,8 @@ def test_a_check_may_be_the_first_run_ever(stage: Stage) -> None:
         pytest.param(lambda c: move_date(c, TEXT_DATED, OCTOBER, 2, 1, to=DAY.start), id="moved inside"),
     ],
 )
-def test_a_table_with_dates_as_text_is_repaired_too(stage: Stage, change_of: Change) -> None:
-    load_all(stage.run("first"), TEXT_DATED)
+def test_a_table_with_dates_as_text_is_repaired_too(stages: Stages, change_of: Change) -> None:
+    stage = stages.loaded(TEXT_DATED)
     change(stage, change_of)
     report = check(stage, OCTOBER, TEXT_DATED)
     assert (report.unchanged, sum(filter(None, counts(report)))) == (False, 2)
@@ -259,8 +255,8 @@ def test_a_table_with_dates_as_text_is_repaired_too(stage: Stage, change_of: Cha
     assert_nothing_to_do(stage, OCTOBER, TEXT_DATED)
 
 
-def test_a_table_without_key_has_the_window_replaced_where_it_differs(stage: Stage) -> None:
-    load_all(stage.run("first"), KEYLESS)
+def test_a_table_without_key_has_the_window_replaced_where_it_differs(stages: Stages) -> None:
+    stage = stages.loaded(KEYLESS)
     assert_nothing_to_do(stage, table=KEYLESS)
     change(stage, lambda c: late_fix(c, SALES, DAY, 1, 1), lambda c: hard_delete(c, SALES, DAY, 1, 2))
     report = check(stage, table=KEYLESS)
@@ -271,8 +267,8 @@ def test_a_table_without_key_has_the_window_replaced_where_it_differs(stage: Sta
     assert {row["status"] for row in progress_rows(stage, phase="fix")} == {"verified"}
 
 
-def test_content_changed_under_the_same_rowversion_is_found_by_all_values_only(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_content_changed_under_the_same_rowversion_is_found_by_all_values_only(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     one_of_day = '"ID" = (SELECT min("ID") FROM {0} WHERE "DATETIME__SALES_DATE" = %s)'
     assert in_warehouse(stage, f"UPDATE {{0}} SET \"BILL_REMARK\" = 'by hand' WHERE {one_of_day}", DAY.start) == 1
     assert check(stage).unchanged
@@ -284,8 +280,8 @@ def test_content_changed_under_the_same_rowversion_is_found_by_all_values_only(s
 
 
 @pytest.mark.parametrize("window", [DAY, OTHER_DAY, OCTOBER], ids=["right day", "wrong day", "both"])
-def test_a_date_changed_in_the_warehouse_is_set_right_from_either_day(stage: Stage, window: Window) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_date_changed_in_the_warehouse_is_set_right_from_either_day(stages: Stages, window: Window) -> None:
+    stage = stages.loaded(SALES)
     query = 'UPDATE {} SET "DATETIME__SALES_DATE" = %s WHERE "DATETIME__SALES_DATE" = %s'
     rows = in_warehouse(stage, query, OTHER_DAY.start, DAY.start)
     assert counts(check(stage, window)) == (0, rows, 0)
@@ -293,173 +289,14 @@ def test_a_date_changed_in_the_warehouse_is_set_right_from_either_day(stage: Sta
 
 
 @pytest.mark.parametrize("window", [DAY, day(9, 10)], ids=["right day", "wrong day"])
-def test_a_row_that_is_in_the_copy_twice_is_never_taken_for_two(stage: Stage, window: Window) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_row_that_is_in_the_copy_twice_is_never_taken_for_two(stages: Stages, window: Window) -> None:
+    stage = stages.loaded(SALES)
     columns = ", ".join(f"'{day(9, 10).start}'::date" if name == SALES.date else f'"{name}"' for name in SALES.columns)
     doubled = f'INSERT INTO {{0}} SELECT {columns} FROM {{0}} WHERE "DATETIME__SALES_DATE" = %s'
     assert in_warehouse(stage, doubled, DAY.start) > 0
     check(stage, window)
     assert_same_rows(stage, SALES, window)
     check(stage, day(9, 10), run_id="wrong day")
-    assert_same_rows(stage, SALES)
-
-
-@pytest.mark.parametrize("step", [Step.COMPARING, Step.STAGED])
-def test_a_source_that_changes_during_the_check_is_followed_by_the_next(stage: Stage, step: Step) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
-
-    def meanwhile() -> None:
-        change(stage, lambda c: hard_delete(c, SALES, DAY, 1, 7), lambda c: late_arrival(c, SALES, DAY, 1, 8))
-        change(stage, lambda c: late_fix(c, SALES, DAY, 2, 9), moved(DAY, OTHER_DAY.start, 1))
-
-    report = reconcile(stage.run(), SALES, DAY, Watch(at={step: meanwhile}))
-    assert counts(report) == (0, 2, 0)
-    assert source_rows(stage, SALES, DAY) != warehouse_rows(stage, SALES, DAY)
-    check(stage)
-    assert_same_rows(stage, SALES)
-    assert_nothing_to_do(stage)
-
-
-def end_source_sessions(stage: Stage) -> None:
-    query = (
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-    )
-    with stage.connect_source() as connection:
-        assert {done for (done,) in connection.execute(query)} == {True}
-
-
-@pytest.mark.parametrize("step", [Step.COMPARING, Step.READING])
-def test_a_source_that_is_lost_in_the_middle_leaves_the_copy_as_it_was(stage: Stage, step: Step) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1), lambda c: hard_delete(c, SALES, DAY, 1, 2))
-    before = warehouse_rows(stage, SALES)
-    with pytest.raises(TransientError):
-        reconcile(stage.run(), SALES, DAY, Watch(at={step: lambda: end_source_sessions(stage)}))
-    assert warehouse_rows(stage, SALES) == before
-    assert staging_tables(stage) == []
-    assert progress_rows(stage, phase="fix")[0]["status"] == "failed"
-    check(stage)
-    assert_same_rows(stage, SALES)
-    assert_nothing_to_do(stage)
-
-
-@pytest.mark.parametrize("step", [step for step in Step if step not in (Step.WAITING, Step.CHECKED, Step.DONE)])
-def test_a_check_that_breaks_off_leaves_the_old_rows_or_the_new(stage: Stage, step: Step) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1), lambda c: hard_delete(c, SALES, DAY, 1, 2))
-    before = warehouse_rows(stage, SALES)
-
-    def break_off() -> None:
-        raise KeyError(step)
-
-    with pytest.raises(KeyError):
-        reconcile(stage.run(), SALES, DAY, Watch(at={step: break_off}))
-    visible = step in (Step.PUBLISHED, Step.VERIFYING)
-    assert warehouse_rows(stage, SALES) == (source_rows(stage, SALES) if visible else before)
-    assert staging_tables(stage) == []
-    (row,) = progress_rows(stage, phase="fix")
-    assert (row["status"], row["published_at"] is not None) == ("failed", visible)
-    check(stage)
-    assert_same_rows(stage, SALES)
-
-
-def test_a_check_that_lost_its_lock_repairs_nothing(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
-    before = warehouse_rows(stage, SALES)
-    watch = Watch(at={Step.STAGED: lambda: end_lock_session(stage, "loser")})
-    with pytest.raises(ConnectionLost, match=r"the lock of .* was lost, nothing is published"):
-        reconcile(stage.run(holder="loser"), SALES, DAY, watch)
-    assert warehouse_rows(stage, SALES) == before
-    assert staging_tables(stage) == []
-    check(stage)
-    assert_same_rows(stage, SALES)
-
-
-def held_off(work: Callable[[], object]) -> Watch:
-    """Return a watch in whose middle other work on the table is refused."""
-
-    def refused() -> None:
-        with pytest.raises(LockHeld, match=r"com_5013_APP_4_SALES.* is locked by first"):
-            work()
-
-    return Watch(at={Step.STAGED: refused})
-
-
-def test_a_month_that_is_loaded_keeps_the_check_off(stage: Stage) -> None:
-    watch = held_off(lambda: check(stage, day(8, 12)))
-    replicate(stage.run(holder="first"), SALES, OCTOBER, watch)
-    assert Step.DONE in watch.steps
-    assert progress_rows(stage, phase="fix") == []
-
-
-@pytest.mark.parametrize("other", ["another month", "another check"])
-def test_a_check_keeps_everything_else_off(stage: Stage, other: str) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
-    august = Window.of_month(date(2025, 8, 1))
-    watch = held_off(
-        (lambda: load(stage.run("other"), SALES, august))
-        if other == "another month"
-        else (lambda: check(stage, OTHER_DAY))
-    )
-    reconcile(stage.run(holder="first"), SALES, DAY, watch)
-    assert Step.DONE in watch.steps
-    assert_same_rows(stage, SALES)
-
-
-def test_days_that_differ_after_the_repair_are_checked_once_more(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
-
-    def lose_the_day() -> None:
-        if watch.steps.count(Step.VERIFYING) == 1:
-            assert in_warehouse(stage, 'DELETE FROM {} WHERE "DATETIME__SALES_DATE" = %s', DAY.start) > 0
-
-    watch = Watch(at={Step.VERIFYING: lose_the_day})
-    report = reconcile(stage.run(), SALES, DAY, watch)
-    rows = assert_same_rows(stage, SALES, DAY)
-    assert (report.status, report.unchanged, counts(report)) == (Status.VERIFIED, False, (rows, 2, 0))
-    assert progress_rows(stage, phase="fix")[0]["rows_inserted"] == rows
-
-
-def test_a_warehouse_that_changes_values_is_called_a_mismatch(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
-    with stage.connect_warehouse() as connection:
-        connection.execute("""
-            CREATE FUNCTION dbo.spoil() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN NEW."BILL_REMARK" := 'spoilt'; RETURN NEW; END $$;
-            CREATE TRIGGER spoil BEFORE INSERT ON dbo."com_5013_APP_4_SALES_202510"
-            FOR EACH ROW EXECUTE FUNCTION dbo.spoil()
-        """)
-    watch = Watch()
-    with pytest.raises(CountMismatch, match=r"APP_4_SALES: .* differ on 2025-10-15 after the repair, .* again"):
-        reconcile(stage.run(), SALES, DAY, watch, level=Level.CHECKSUM)
-    assert watch.steps.count(Step.READING) == 2
-    assert progress_rows(stage, phase="fix")[0]["status"] == "failed"
-
-
-@pytest.mark.parametrize("by", ["next check", "prepare"])
-def test_what_a_killed_check_staged_is_cleared_away(stage: Stage, by: str) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
-    with stage.connect_warehouse() as connection:
-        connection.execute('CREATE TABLE staging."com_5013_APP_4_SALES__changes" (of_a_dead_run int)')
-    if by == "prepare":
-        assert prepare(stage.run(), SALES)
-    else:
-        check(stage)
-    assert staging_tables(stage) == []
-
-
-def test_what_a_running_check_staged_is_not_cleared_away(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
-    change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
-    watch = Watch(at={Step.STAGED: lambda: prepare(stage.run("other"), SALES)})
-    assert counts(reconcile(stage.run(), SALES, DAY, watch)) == (0, 2, 0)
     assert_same_rows(stage, SALES)
 
 
@@ -478,8 +315,8 @@ def test_a_check_is_recorded_beside_the_load_of_the_same_run(stage: Stage) -> No
     assert fixed["error"] is None
 
 
-def test_a_check_that_finds_nothing_publishes_nothing(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_check_that_finds_nothing_publishes_nothing(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     report = check(stage)
     (row,) = progress_rows(stage, phase="fix")
     assert (row["status"], row["published_at"], row["rows_unchanged"]) == ("verified", None, report.rows_source)

@@ -21,7 +21,7 @@ from include.replication.progress import ProgressRow
 from include.replication.replicate import replicate
 from include.replication.verify import Verify
 from include.windows import UNDATED, Span, Window, months
-from tests.integration.conftest import OCTOBER, WINDOW, Stage
+from tests.integration.conftest import OCTOBER, WINDOW, Stage, Stages
 from tests.integration.helpers import (
     CATALOG,
     PAYMENTS,
@@ -80,9 +80,9 @@ def moved_keys_in(stage: Stage, keys: list[Key], span: Span) -> int:
 
 
 @pytest.mark.parametrize("name", ["APP_4_SALES", "APP_4_EPAYMENTLOG", "APP_4_ORDERITEM"])
-def test_a_second_run_reads_nothing(stage: Stage, name: str) -> None:
+def test_a_second_run_reads_nothing(stages: Stages, name: str) -> None:
     table = CATALOG[name]
-    load_all(stage.run("first"), table)
+    stage = stages.loaded(table)
     before = warehouse_rows(stage, table)
     watch = Watch()
     reports = [replicate(stage.run("second"), table, span, watch) for span in (*months(WINDOW), UNDATED)]
@@ -95,8 +95,8 @@ def test_a_second_run_reads_nothing(stage: Stage, name: str) -> None:
     assert sum(row["rows_published"] for row in rows) == before.total()
 
 
-def test_force_loads_what_is_equal(stage: Stage) -> None:
-    load(stage.run("first"), SALES, OCTOBER)
+def test_force_loads_what_is_equal(stages: Stages) -> None:
+    stage = stages.loaded(SALES, OCTOBER)
     (report,) = load(stage.run("second", force=True), SALES, OCTOBER)
     assert not report.unchanged
     assert report.rows_read == report.rows_replaced == assert_same_rows(stage, SALES, OCTOBER) > 0
@@ -117,8 +117,8 @@ def test_force_loads_what_is_equal(stage: Stage) -> None:
         pytest.param(move(PART, None), ["2025-10", "undated"], id="moved to no date"),
     ],
 )
-def test_a_change_loads_exactly_the_windows_it_touched(stage: Stage, change: SourceChange, loaded: list[str]) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_change_loads_exactly_the_windows_it_touched(stages: Stages, change: SourceChange, loaded: list[str]) -> None:
+    stage = stages.loaded(SALES)
     change_source(stage, change)
     reports = load_all(stage.run("second"), SALES)
     assert [report.window for report in reports if not report.unchanged] == loaded
@@ -129,8 +129,8 @@ def test_a_change_loads_exactly_the_windows_it_touched(stage: Stage, change: Sou
 
 @pytest.mark.parametrize("order", [[SEPTEMBER, OCTOBER], [OCTOBER, SEPTEMBER]], ids=["old first", "new first"])
 @pytest.mark.parametrize("to", [date(2025, 9, 30), date(2025, 10, 1)], ids=["to the earlier", "to the later"])
-def test_a_moved_row_is_never_there_twice(stage: Stage, order: list[Window], to: date) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_moved_row_is_never_there_twice(stages: Stages, order: list[Window], to: date) -> None:
+    stage = stages.loaded(SALES)
     keys = change_source(stage, move(SEPTEMBER if to.month == 10 else OCTOBER, to))
     for number, month in enumerate(order):
         load(stage.run(f"second {number}"), SALES, month)
@@ -141,8 +141,8 @@ def test_a_moved_row_is_never_there_twice(stage: Stage, order: list[Window], to:
 
 @pytest.mark.parametrize("first", ["window it left", "window it came to"])
 @pytest.mark.parametrize("to", [date(2025, 10, 25), None], ids=["same partition", "no date"])
-def test_a_row_that_leaves_a_part_is_never_there_twice(stage: Stage, first: str, to: date | None) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_row_that_leaves_a_part_is_never_there_twice(stages: Stages, first: str, to: date | None) -> None:
+    stage = stages.loaded(SALES)
     change_source(stage, move(PART, to))
     spans: list[Span] = [PART, REST if to else UNDATED]
     for number, span in enumerate(spans if first == "window it left" else reversed(spans)):
@@ -151,8 +151,8 @@ def test_a_row_that_leaves_a_part_is_never_there_twice(stage: Stage, first: str,
     assert_same_rows(stage, SALES)
 
 
-def test_a_row_that_gets_a_date_leaves_the_undated(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_row_that_gets_a_date_leaves_the_undated(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     with stage.connect_source() as connection:
         query = sql.SQL('UPDATE {} SET "DATETIME__SALES_DATE" = %s WHERE "DATETIME__SALES_DATE" IS NULL')
         dated = connection.execute(query.format(source_of(SALES)), (date(2025, 10, 31),)).rowcount
@@ -163,9 +163,9 @@ def test_a_row_that_gets_a_date_leaves_the_undated(stage: Stage) -> None:
     assert (undated.unchanged, undated.rows_published) == (True, 0)
 
 
-def test_a_moved_text_date_is_never_there_twice(stage: Stage) -> None:
+def test_a_moved_text_date_is_never_there_twice(stages: Stages) -> None:
     table = CATALOG["APP_4_SALESQUANTITIES"]
-    load_all(stage.run("first"), table)
+    stage = stages.loaded(table)
     with stage.connect_source() as connection:
         move_date(connection, table, OCTOBER, 2, 1, to=date(2025, 9, 30))
     (report,) = load(stage.run("second"), table, SEPTEMBER)
@@ -175,8 +175,8 @@ def test_a_moved_text_date_is_never_there_twice(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("span", [OCTOBER, PART], ids=["month", "part"])
-def test_of_two_windows_read_at_different_moments_the_newer_row_stays(stage: Stage, span: Window) -> None:
-    load_all(stage.run("first"), SALES)
+def test_of_two_windows_read_at_different_moments_the_newer_row_stays(stages: Stages, span: Window) -> None:
+    stage = stages.loaded(SALES)
     with stage.source.snapshot(SALES, span) as before:
         rows_before = before.digest(Level.COUNTS).rows
         keys = change_source(stage, move(PART, date(2025, 9, 30)))
@@ -228,8 +228,8 @@ ONE_OF = '(SELECT min("ID") FROM {0} WHERE "DATETIME__SALES_DATE" = \'2025-10-31
         pytest.param('UPDATE {0} SET "DATETIME__SALES_DATE" = \'2025-10-30\' WHERE "ID" = ' + ONE_OF, id="another day"),
     ],
 )
-def test_a_row_changed_by_hand_is_found_and_repaired(stage: Stage, statement: str) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_row_changed_by_hand_is_found_and_repaired(stages: Stages, statement: str) -> None:
+    stage = stages.loaded(SALES)
     if "SALE_REMARK" in statement:
         with stage.connect_source() as connection:
             connection.execute(sql.SQL("UPDATE {} SET \"SALE_REMARK\" = ''").format(source_of(SALES)))
@@ -241,8 +241,8 @@ def test_a_row_changed_by_hand_is_found_and_repaired(stage: Stage, statement: st
 
 
 @pytest.mark.parametrize("verify", [Verify.COUNTS, Verify.NONE])
-def test_cheaper_levels_trust_the_rowversion(stage: Stage, verify: Verify) -> None:
-    load(stage.run("first"), SALES, OCTOBER)
+def test_cheaper_levels_trust_the_rowversion(stages: Stages, verify: Verify) -> None:
+    stage = stages.loaded(SALES, OCTOBER)
     with tampered(stage, f'UPDATE {{0}} SET "BILL_REMARK" = \'by hand\' WHERE "ID" = {ONE_OF}'):
         (trusting,) = load(stage.run("second", verify=verify), SALES, OCTOBER)
     assert trusting.unchanged
@@ -268,8 +268,8 @@ def test_a_window_that_differs_after_publishing_is_read_once_more(stage: Stage) 
     assert_same_rows(stage, SALES, OCTOBER)
 
 
-def test_a_warehouse_that_changes_values_is_called_a_mismatch(stage: Stage) -> None:
-    load(stage.run("first"), SALES, OCTOBER)
+def test_a_warehouse_that_changes_values_is_called_a_mismatch(stages: Stages) -> None:
+    stage = stages.loaded(SALES, OCTOBER)
     with stage.connect_warehouse() as connection:
         connection.execute("""
             CREATE FUNCTION dbo.spoil() RETURNS trigger LANGUAGE plpgsql AS
@@ -292,8 +292,8 @@ COUNT = (
 
 
 @pytest.mark.parametrize("span", [OCTOBER, PART], ids=["month", "part"])
-def test_a_reader_never_sees_a_window_empty_or_half(stage: Stage, span: Window) -> None:
-    load(stage.run("first"), PAYMENTS, OCTOBER)
+def test_a_reader_never_sees_a_window_empty_or_half(stages: Stages, span: Window) -> None:
+    stage = stages.loaded(PAYMENTS, OCTOBER)
     rows = source_rows(stage, PAYMENTS, OCTOBER).total()
     seen: list[int] = []
     done = threading.Event()
@@ -319,8 +319,8 @@ def test_a_reader_never_sees_a_window_empty_or_half(stage: Stage, span: Window) 
 
 
 @pytest.mark.parametrize("span", [OCTOBER, PART], ids=["month", "part"])
-def test_a_transaction_older_than_a_publish_sees_the_old_window_or_the_new(stage: Stage, span: Window) -> None:
-    load(stage.run("first"), PAYMENTS, OCTOBER)
+def test_a_transaction_older_than_a_publish_sees_the_old_window_or_the_new(stages: Stages, span: Window) -> None:
+    stage = stages.loaded(PAYMENTS, OCTOBER)
     rows = source_rows(stage, PAYMENTS, OCTOBER).total()
     for number in range(3):
         with stage.connect_warehouse() as reader:

@@ -17,7 +17,7 @@ from include.replication.replicate import replicate
 from include.replication.run import Report
 from include.replication.sweep import Marks, read_marks, sweep
 from include.windows import Window
-from tests.integration.conftest import OCTOBER, Stage
+from tests.integration.conftest import OCTOBER, Stage, Stages
 from tests.integration.helpers import (
     CATALOG,
     SALES,
@@ -35,7 +35,8 @@ from tests.integration.helpers import (
     staging_tables,
     warehouse_rows,
 )
-from tests.integration.test_reconcile import Change, change, counts, day, end_source_sessions
+from tests.integration.test_reconcile import Change, change, counts, day
+from tests.integration.test_reconcile_broken import end_source_sessions
 
 THREE_WEEKS_AGO = day(10, 10)
 
@@ -82,8 +83,8 @@ def assert_nothing_to_sweep(stage: Stage) -> None:
         ),
     ],
 )
-def test_a_change_of_any_date_is_found(stage: Stage, change_of: Change, expected: tuple[int, int, int]) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_change_of_any_date_is_found(stages: Stages, change_of: Change, expected: tuple[int, int, int]) -> None:
+    stage = stages.loaded(SALES)
     change(stage, change_of)
     report = swept(stage)
     assert (report.status, report.unchanged, report.rows_read) == (Status.PUBLISHED, False, 3)
@@ -94,8 +95,8 @@ def test_a_change_of_any_date_is_found(stage: Stage, change_of: Change, expected
     assert_nothing_to_sweep(stage)
 
 
-def test_rows_that_came_by_another_way_are_not_read_again(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_rows_that_came_by_another_way_are_not_read_again(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     swept(stage)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 3, 1))
     load(stage.run("load"), SALES, OCTOBER)
@@ -103,15 +104,15 @@ def test_rows_that_came_by_another_way_are_not_read_again(stage: Stage) -> None:
     assert (report.unchanged, report.rows_source, report.rows_unchanged, report.rows_read) == (True, 3, 3, 0)
 
 
-def test_deletions_are_left_to_the_fix_check(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_deletions_are_left_to_the_fix_check(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: hard_delete(c, SALES, OCTOBER, 3, 1))
     assert_nothing_to_sweep(stage)
     assert (warehouse_rows(stage, SALES) - source_rows(stage, SALES)).total() == 3
 
 
-def test_the_marks_are_the_highest_versions_of_the_last_two_sweeps(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_the_marks_are_the_highest_versions_of_the_last_two_sweeps(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     marks = [highest_at_source(stage)]
     for number in range(3):
         change(stage, lambda c, seed=number: late_fix(c, SALES, OCTOBER, 2, seed))  # type: ignore[misc]
@@ -121,8 +122,8 @@ def test_the_marks_are_the_highest_versions_of_the_last_two_sweeps(stage: Stage)
     assert marks == sorted(set(marks))
 
 
-def test_a_transaction_that_commits_after_a_sweep_is_found_by_the_next(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_transaction_that_commits_after_a_sweep_is_found_by_the_next(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     with psycopg.connect(stage.server.dsn(stage.source_connection.database)) as late:
         query = sql.SQL('UPDATE {} SET "BILL_REMARK" = \'late commit\' WHERE "DATETIME__SALES_DATE" = %s')
         late_rows = late.execute(query.format(source_of(SALES)), (THREE_WEEKS_AGO.start,)).rowcount
@@ -139,8 +140,8 @@ def break_off() -> None:
 
 
 @pytest.mark.parametrize("step", [Step.COMPARING, Step.READING, Step.STAGED, Step.COMMITTING])
-def test_a_sweep_that_breaks_off_moves_neither_rows_nor_mark(stage: Stage, step: Step) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_sweep_that_breaks_off_moves_neither_rows_nor_mark(stages: Stages, step: Step) -> None:
+    stage = stages.loaded(SALES)
     swept(stage)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 3, 1))
     marks, rows = marks_of(stage), warehouse_rows(stage, SALES)
@@ -153,8 +154,8 @@ def test_a_sweep_that_breaks_off_moves_neither_rows_nor_mark(stage: Stage, step:
     assert_same_rows(stage, SALES)
 
 
-def test_a_first_sweep_that_breaks_off_leaves_the_mark_where_it_began(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_first_sweep_that_breaks_off_leaves_the_mark_where_it_began(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     begin = highest_at_source(stage)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 3, 1))
     with pytest.raises(KeyError):
@@ -163,8 +164,8 @@ def test_a_first_sweep_that_breaks_off_leaves_the_mark_where_it_began(stage: Sta
     assert swept(stage).rows_read == 3
 
 
-def test_a_source_that_is_lost_in_the_middle_is_tried_again(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_source_that_is_lost_in_the_middle_is_tried_again(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 3, 1))
     with pytest.raises(TransientError):
         sweep(stage.run(), SALES, Watch(at={Step.READING: lambda: end_source_sessions(stage)}))
@@ -173,8 +174,8 @@ def test_a_source_that_is_lost_in_the_middle_is_tried_again(stage: Stage) -> Non
     assert_same_rows(stage, SALES)
 
 
-def test_a_sweep_that_lost_its_lock_moves_nothing(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_sweep_that_lost_its_lock_moves_nothing(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 3, 1))
     before, begin = warehouse_rows(stage, SALES), highest_in_copy(stage)
     watch = Watch(at={Step.STAGED: lambda: end_lock_session(stage, "loser")})
@@ -194,8 +195,8 @@ def test_an_empty_copy_is_not_swept(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("without", [{"rowversion": None}, {"key": ()}], ids=str)
-def test_a_table_without_rowversion_or_key_is_left_alone(stage: Stage, without: dict[str, object]) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_table_without_rowversion_or_key_is_left_alone(stages: Stages, without: dict[str, object]) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 3, 1))
     before = warehouse_rows(stage, SALES)
     report = sweep(stage.run("sweep"), SALES.model_copy(update=without), Watch())
@@ -204,10 +205,10 @@ def test_a_table_without_rowversion_or_key_is_left_alone(stage: Stage, without: 
 
 
 def test_many_rows_go_in_several_transactions_and_the_mark_with_the_last(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_ROWS_AT_ONCE", 2)
-    load_all(stage.run("first"), SALES)
+    stage = stages.loaded(SALES)
     begin = highest_in_copy(stage)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 5, 1))
     seen: list[Marks | None] = []
@@ -221,9 +222,9 @@ def test_many_rows_go_in_several_transactions_and_the_mark_with_the_last(
     assert_same_rows(stage, SALES)
 
 
-def test_of_several_transactions_those_before_the_failure_stay(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_several_transactions_those_before_the_failure_stay(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_ROWS_AT_ONCE", 2)
-    load_all(stage.run("first"), SALES)
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 5, 1))
 
     def break_the_last() -> None:
@@ -238,9 +239,9 @@ def test_of_several_transactions_those_before_the_failure_stay(stage: Stage, mon
     assert_same_rows(stage, SALES)
 
 
-def test_a_table_with_dates_as_text_is_swept_too(stage: Stage) -> None:
+def test_a_table_with_dates_as_text_is_swept_too(stages: Stages) -> None:
     table = CATALOG["APP_4_SALESQUANTITIES"]
-    load_all(stage.run("first"), table)
+    stage = stages.loaded(table)
     change(
         stage,
         lambda c: late_fix(c, table, OCTOBER, 2, 1),
@@ -250,8 +251,8 @@ def test_a_table_with_dates_as_text_is_swept_too(stage: Stage) -> None:
     assert_same_rows(stage, table)
 
 
-def test_a_sweep_and_a_load_keep_each_other_off(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_sweep_and_a_load_keep_each_other_off(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 2, 1))
 
     def refused() -> None:
@@ -271,8 +272,8 @@ def test_a_sweep_and_a_load_keep_each_other_off(stage: Stage) -> None:
     assert_same_rows(stage, SALES)
 
 
-def test_a_sweep_is_recorded(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_a_sweep_is_recorded(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, OCTOBER, 2, 1))
     report = swept(stage, "run")
     (row,) = progress_rows(stage, run_id="run")
@@ -283,8 +284,8 @@ def test_a_sweep_is_recorded(stage: Stage) -> None:
         assert one(connection, "SELECT run_id FROM dbo.replica_watermarks WHERE table_name = 'APP_4_SALES'") == "run"
 
 
-def test_the_copy_of_the_highest_row_is_where_the_first_sweep_begins(stage: Stage) -> None:
-    load_all(stage.run("first"), SALES)
+def test_the_copy_of_the_highest_row_is_where_the_first_sweep_begins(stages: Stages) -> None:
+    stage = stages.loaded(SALES)
     with stage.connect_warehouse() as connection:
         query = sql.SQL(
             'DELETE FROM {0} WHERE "UPDATE_TIMESTAMP" = (SELECT "UPDATE_TIMESTAMP" FROM {0} ORDER BY 1 DESC LIMIT 1)'
