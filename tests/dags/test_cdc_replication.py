@@ -218,7 +218,7 @@ def swapped(monkeypatch: pytest.MonkeyPatch, states: dict[str, State], run: Any)
     from contextlib import nullcontext
 
     from include.cdc import state
-    from include.engines.postgres import connect
+    from include.cdc.targets import opening
     from retail_sync.operators.cdc import SwapOperator
 
     def row(_: Any, name: str) -> ReplicationRow | None:
@@ -227,7 +227,7 @@ def swapped(monkeypatch: pytest.MonkeyPatch, states: dict[str, State], run: Any)
 
     Connections(monkeypatch, **OURS)
     monkeypatch.setattr(state, "read", row)
-    monkeypatch.setattr(connect, "connect", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(opening, "opened", lambda *_: nullcontext(SimpleNamespace(records=None)))
     return SwapOperator(task_id="swap").execute(run)
 
 
