@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 STAMP := $(VENV)/.retail-sync-setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-orders demo-cdc test test-mssql test-mysql test-cdc test-unit lint format bench airflow stop clean requirements
+.PHONY: help setup demo demo-orders demo-cdc test test-mssql test-mysql test-oracle test-cdc test-unit lint format bench airflow stop clean requirements
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,10 @@ test-mysql: setup ## run the tests of a MySQL source against a MySQL
 	fi; \
 	RETAIL_SYNC_TEST_MYSQL="$$dsn" $(BIN)/pytest tests/integration/test_cdc_mysql.py tests/integration/test_cdc_mysql_types.py \
 	    tests/integration/test_cdc_connect_mysql.py
+
+test-oracle: setup ## run the tests of an Oracle source against the one that RETAIL_SYNC_TEST_ORACLE names
+	@test -n "$$RETAIL_SYNC_TEST_ORACLE" || { echo "set RETAIL_SYNC_TEST_ORACLE, see tests/integration/test_cdc_oracle.py"; exit 2; }
+	$(BIN)/pytest tests/integration/test_cdc_oracle.py
 
 test-cdc: setup ## kill the stream of a followed database at each point, twenty times
 	RETAIL_SYNC_TEST_CDC_ROUNDS=20 $(BIN)/pytest tests/integration/test_cdc_killed.py
