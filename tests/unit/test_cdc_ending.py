@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from include.cdc.changes import Change, Op
-from include.cdc.embedded import ending
-from include.cdc.embedded.ending import PlacedEnding
+from include.cdc.embedded import placed
+from include.cdc.embedded.placed import PlacedEnding
 from include.cdc.sources.logged import Place
 from include.cdc.sources.mssql import MssqlCdcSource
 from include.cdc.sources.mysql import MysqlCdcSource
@@ -20,7 +20,7 @@ LSN = "0000002b:000004f8:0004"
 
 
 def test_a_stream_is_given_up_only_when_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "_SILENT_SECONDS", 1.5)
+    monkeypatch.setattr(placed, "_SILENT_SECONDS", 1.5)
     source = MysqlCdcSource(parse("source", "mysql://u:p@127.0.0.1:1"))
     given_up: list[bool] = []
     stream = PlacedEnding(RUN, None, source=source)
@@ -44,7 +44,7 @@ class _Quiet(MssqlCdcSource):
 def test_a_log_without_heartbeats_in_which_nothing_happens_is_read_to_its_end(
     monkeypatch: pytest.MonkeyPatch, minutes: float
 ) -> None:
-    monkeypatch.setattr(ending, "_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(placed, "_SILENT_SECONDS", 0.5)
     source = _Quiet(Connection.of("shop", kind="mssql", database="shop"))
     offset = source.begin_of({"commit_lsn": LSN, "change_lsn": "NULL"})
     given_up: list[bool] = []

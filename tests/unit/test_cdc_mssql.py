@@ -19,7 +19,7 @@ from include.cdc.embedded.settings import engine_settings
 from include.cdc.events import parse
 from include.cdc.models import Kind, Replication
 from include.cdc.prerequisites import mssql as prerequisites
-from include.cdc.sources import mssql, mssql_captures
+from include.cdc.sources import mssql, mssql_captures, mssql_log
 from include.cdc.sources.base import CdcSource, Column, SourceTable
 from include.cdc.sources.logged import is_of_log
 from include.cdc.sources.mssql import MssqlCdcSource
@@ -161,7 +161,7 @@ def test_a_database_in_which_nothing_was_captured_is_pinned_before_all(tmp_path:
     assert pinned == {"commit_lsn": "NULL", "change_lsn": "NULL", "event_serial_no": "1"}
     assert is_of_log(pinned)
     assert SOURCE.told(pinned) == "the begin of what is captured"
-    assert SOURCE.is_at(mssql._place([(None,)]), pinned)
+    assert SOURCE.is_at(mssql_log.place([(None,)]), pinned)
 
 
 def test_a_log_rests_after_an_event_and_not_where_a_stream_began() -> None:
@@ -225,8 +225,8 @@ def test_what_is_recorded_of_captures_is_no_snapshot_of_transactions() -> None:
 
 
 def test_an_lsn_of_the_server_reads_as_one_of_debezium() -> None:
-    assert mssql._place([("0000002B000004F80004",)]) == SOURCE.place_of(ROUND)
-    assert mssql._place([(None,)]) < SOURCE.place_of(EVENT)
+    assert mssql_log.place([("0000002B000004F80004",)]) == SOURCE.place_of(ROUND)
+    assert mssql_log.place([(None,)]) < SOURCE.place_of(EVENT)
 
 
 def test_without_a_database_nothing_is_followed() -> None:
@@ -311,8 +311,9 @@ def assert_t_sql(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *(mssql.TABLES, mssql.KEYS, mssql.IS_CAPTURED, mssql.ALLOWS_SNAPSHOTS, mssql.NOW, mssql.LATEST, mssql.SCANS),
-        *(mssql.LATEST_THEN, mssql.LATEST_QUIET, mssql.OLDEST, mssql.IS_LATER, mssql.RETENTION),
+        *(mssql.TABLES, mssql.KEYS, mssql.IS_CAPTURED, mssql.ALLOWS_SNAPSHOTS),
+        *(mssql_log.NOW, mssql_log.LATEST, mssql_log.SCANS),
+        *(mssql_log.LATEST_THEN, mssql_log.LATEST_QUIET, mssql_log.OLDEST, mssql_log.IS_LATER, mssql.RETENTION),
         *(mssql_captures.CAPTURES, mssql_captures.CAPTURES_OF, COLUMNS, prerequisites.TABLES, prerequisites.UNCAPTURED),
     ],
 )

@@ -12,7 +12,7 @@ import sqlglot
 from sqlglot import exp
 
 from include.cdc.changes import Change
-from include.cdc.embedded.ending import PlacedEnding
+from include.cdc.embedded.placed import PlacedEnding
 from include.cdc.events import parse
 from include.cdc.models import Kind, Replication
 from include.cdc.prerequisites import oracle as prerequisites

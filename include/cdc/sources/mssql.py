@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from include.cdc import names
 from include.cdc.models import Replication
-from include.cdc.sources import mssql_captures
+from include.cdc.sources import mssql_captures, mssql_log
 from include.cdc.sources.base import Gaps, SourceTable
 from include.cdc.sources.logged import LoggedCdcSource, Offset, Place
 from include.cdc.sources.mssql_rows import MssqlRows
@@ -28,7 +28,7 @@ from include.cdc.state import ReplicationRow
 from include.engines.mssql.connect import flag
 from include.engines.mssql.drivers import driver_for
 from include.engines.mssql.errors import translated
-from include.errors import AccessDenied, NotConfigured, NotReady
+from include.errors import NotConfigured, NotReady
 
 if TYPE_CHECKING:
     from include.engines.mssql.drivers import Session
@@ -52,24 +52,9 @@ WHERE i.is_primary_key = 1 ORDER BY 1, k.key_ordinal
 """
 IS_CAPTURED = "SELECT CAST(is_cdc_enabled AS int) FROM sys.databases WHERE name = DB_NAME()"
 ALLOWS_SNAPSHOTS = "SELECT CAST(snapshot_isolation_state AS int) FROM sys.databases WHERE name = DB_NAME()"
-NOW = "SELECT CONVERT(varchar(23), GETDATE(), 121)"
-#: Of a quiet log the capture job writes down now and then that it is there, with a transaction of zeros.
-LATEST = "SELECT CONVERT(varchar(20), MAX(start_lsn), 2) FROM cdc.lsn_time_mapping WHERE tran_id <> 0x00"
-LATEST_THEN = f"{LATEST} AND tran_end_time <= CONVERT(datetime, ?, 121)"
-LATEST_QUIET = "SELECT CONVERT(varchar(20), MAX(start_lsn), 2) FROM cdc.lsn_time_mapping"
-#: Debezium looks there too, and refuses what is older.
-OLDEST = "SELECT CONVERT(varchar(20), MIN(start_lsn), 2) FROM cdc.change_tables"
-IS_LATER = "SELECT COUNT(*) FROM cdc.lsn_time_mapping WHERE tran_end_time > CONVERT(datetime, ?, 121)"
-SCANS = """
-SELECT COALESCE(SUM(CASE WHEN start_time > CONVERT(datetime, ?, 121) AND end_time IS NOT NULL THEN 1 ELSE 0 END), 0),
-    COALESCE(SUM(empty_scan_count), 0)
-FROM sys.dm_cdc_log_scan_sessions WHERE session_id > 0
-"""
 RETENTION = "SELECT retention FROM msdb.dbo.cdc_jobs WHERE database_id = DB_ID() AND job_type = N'cleanup'"
 
 _FIRST, _LAST, _NONE = "00000000:00000000:0000", "ffffffff:ffffffff:ffff", "NULL"
-#: Seconds that the capture job may take to reach what is committed; as a rule it looks every five.
-_CAPTURE_SECONDS, _POLL_SECONDS = 30.0, 0.5
 #: Seconds in which the tables of a comparison have to be free of writers.
 _LOCK_SECONDS = 10
 #: Seconds that are more than the server's clock, which tells 1/300, is off.
@@ -147,8 +132,8 @@ class MssqlCdcSource(LoggedCdcSource):
     def end(self) -> Place:
         """Return the place after all that is captured, when all is that is committed now."""
         with self.session() as session:
-            _await_capture(session, _now(session))
-            return _place(session.fetch(LATEST))
+            mssql_log.await_capture(session, mssql_log.now(session))
+            return mssql_log.place(session.fetch(mssql_log.LATEST))
 
     def behind(self, place: Place) -> int | None:  # noqa: ARG002 (LSNs do not tell)
         """Return nothing: how many bytes there are between two LSNs is not known."""
@@ -159,7 +144,7 @@ class MssqlCdcSource(LoggedCdcSource):
         with self.session() as session:
             if session.fetch(IS_CAPTURED)[0][0] != 1:
                 return "change data capture is off for the database"
-            oldest, _ = _place(session.fetch(OLDEST))
+            oldest, _ = mssql_log.place(session.fetch(mssql_log.OLDEST))
         if not oldest:
             return "no table of the database is captured"
         if self.place_of(offset)[0] and oldest > self.place_of(offset)[0]:
@@ -189,7 +174,10 @@ class MssqlCdcSource(LoggedCdcSource):
     def refreshed(self, offset: Offset) -> Offset:
         """Return where the capture job is, if it has found nothing since a position; the clean-up passes older ones."""
         with self.session() as session:
-            (there, _), latest = _place(session.fetch(LATEST_QUIET)), _place(session.fetch(LATEST))
+            (there, _), latest = (
+                mssql_log.place(session.fetch(mssql_log.LATEST_QUIET)),
+                mssql_log.place(session.fetch(mssql_log.LATEST)),
+            )
         if latest > self.place_of(offset) or there <= self.place_of(offset)[0]:
             return offset
         return self.begin_of({**offset, "commit_lsn": there, "change_lsn": _NONE})
@@ -222,11 +210,11 @@ class MssqlCdcSource(LoggedCdcSource):
                 session.execute("SET TRANSACTION ISOLATION LEVEL SNAPSHOT")
                 # the view is that of the first read
                 session.fetch(f"SELECT TOP (1) 1 FROM {relations[0]}")  # noqa: S608 (quoted)
-                at = _now(session)
+                at = mssql_log.now(session)
                 time.sleep(_TICK_SECONDS)
             with self.session() as other:
-                _await_capture(other, at)
-                place = _place(other.fetch(LATEST_THEN, at))
+                mssql_log.await_capture(other, at)
+                place = mssql_log.place(other.fetch(mssql_log.LATEST_THEN, at))
             yield place, rows
 
     def engine_settings(self, replication: Replication, epoch: str, tables: Sequence[str]) -> dict[str, str]:  # noqa: ARG002
@@ -268,41 +256,3 @@ class MssqlCdcSource(LoggedCdcSource):
         if not self.connection.database:
             raise NotConfigured(f"connection {self.connection.id!r}: set schema to the database")
         return self.connection.database
-
-
-def _now(session: Session) -> str:
-    return str(session.fetch(NOW)[0][0])
-
-
-def _place(rows: Sequence[tuple[str | None]]) -> Place:
-    """Return the place after a commit, of an LSN as 20 digits; before all without one."""
-    return mssql_captures.lsn(rows[0][0]), 1
-
-
-def _await_capture(session: Session, at: str) -> None:
-    """
-    Wait until the capture job has passed what was committed at a time of the server.
-
-    A later commit that is captured tells so, or a scan that began later and is over; two more empty
-    ones, which the server only counts. What a login may not see is not waited for longer than others.
-    """
-    deadline = time.monotonic() + _CAPTURE_SECONDS
-    before = _scans(session, at)
-    while time.monotonic() < deadline:
-        if session.fetch(IS_LATER, at)[0][0]:
-            return
-        scans = _scans(session, at)
-        if scans and before and (scans[0] or scans[1] >= before[1] + 2):
-            return
-        time.sleep(_POLL_SECONDS)
-    log.warning("whether all is captured cannot be told after %.0f s; what is not comes later", _CAPTURE_SECONDS)
-
-
-def _scans(session: Session, at: str) -> tuple[int, int] | None:
-    """Return how many scans began later and are over, and how many were empty; None for a login without the right."""
-    try:
-        with translated("asking how far changes are captured"):
-            ended, empty = session.fetch(SCANS, at)[0]
-    except AccessDenied:
-        return None
-    return int(ended), int(empty)
