@@ -6,12 +6,16 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
+from click.testing import Result
 from rich.console import Console
+from typer.testing import CliRunner
 
 from include.cli import common, main
 from include.settings import PROJECT_ROOT
@@ -68,6 +72,13 @@ class Process(Cli):
             timeout=_TIMEOUT,
             check=False,
         )
+
+
+def invoked(command: Callable[..., None], environment: Mapping[str, str], *arguments: str) -> Result:
+    """Run a command by itself in this process."""
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner(env={**environment, "COLUMNS": _PLAIN["COLUMNS"]}).invoke(app, list(arguments))
 
 
 def line_of(output: str, *words: str) -> str:

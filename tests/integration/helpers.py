@@ -128,6 +128,17 @@ def one(connection: psycopg.Connection[Any], query: Any, *values: Any) -> Any:
     return row[0]
 
 
+def spoil_inserts(stage: Stage) -> None:
+    """Let the warehouse change a value of each row of October's sales that is inserted."""
+    with stage.connect_warehouse() as connection:
+        connection.execute("""
+            CREATE FUNCTION dbo.spoil() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW."BILL_REMARK" := 'spoilt'; RETURN NEW; END $$;
+            CREATE TRIGGER spoil BEFORE INSERT ON dbo."com_5013_APP_4_SALES_202510"
+            FOR EACH ROW EXECUTE FUNCTION dbo.spoil()
+        """)
+
+
 def connect_control(stage: Stage) -> psycopg.Connection[Any]:
     return psycopg.connect(stage.server.dsn(stage.control_connection.database), autocommit=True)
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from click.testing import Result
-from typer.testing import CliRunner
 
 from include.catalog import Table
 from include.cli import audit as cli
@@ -23,6 +21,7 @@ from include.replication.audit_request import AuditRequest
 from include.replication.claims import whole_table
 from include.replication.history import RunType, history_of
 from include.windows import UNDATED, Window
+from tests.integration.commands import invoked
 from tests.integration.conftest import OCTOBER, WINDOW, Stage, Stages
 from tests.integration.helpers import (
     SALES,
@@ -166,15 +165,6 @@ def test_a_day_or_the_undated_rows_are_days_and_a_month_is_not() -> None:
     assert (found(DAY), found(UNDATED), found(OCTOBER), found(DAY, equal=True)) == (True, True, False, False)
 
 
-def command_line(stage: Stage, monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Result:
-    for name, value in stage.environment(folder).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COLUMNS", "250")
-    app = typer.Typer()
-    app.command()(cli.audit)
-    return CliRunner().invoke(app, list(arguments))
-
-
 MONTH = (SALES.name, "--start-date", "2025-10-01", "--end-date", "2025-10-31")
 
 
@@ -182,15 +172,13 @@ def run_id_of(result: Result) -> str:
     return result.output.split("run ", 1)[1].split(": ", 1)[0]
 
 
-def test_the_command_fails_for_a_difference_until_it_is_repaired(
-    stages: Stages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_command_fails_for_a_difference_until_it_is_repaired(stages: Stages, tmp_path: Path) -> None:
     stage = stages.loaded(SALES)
     at_source(stage, lambda c: late_fix(c, SALES, DAY, 3, 1))
 
-    left = command_line(stage, monkeypatch, tmp_path, *MONTH)
-    mended = command_line(stage, monkeypatch, tmp_path, *MONTH, "--repair")
-    equal = command_line(stage, monkeypatch, tmp_path, *MONTH)
+    left = invoked(cli.audit, stage.environment(tmp_path), *MONTH)
+    mended = invoked(cli.audit, stage.environment(tmp_path), *MONTH, "--repair")
+    equal = invoked(cli.audit, stage.environment(tmp_path), *MONTH)
 
     assert [result.exit_code for result in (left, mended, equal)] == [1, 0, 0]
     assert "APP_4_SALES: source and warehouse differ on 2025-10-15" in left.output
@@ -203,12 +191,12 @@ def test_the_command_fails_for_a_difference_until_it_is_repaired(
     assert record["finished_at"] >= record["started_at"]
 
 
-def test_the_command_refuses_what_makes_no_sense(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_command_refuses_what_makes_no_sense(stage: Stage, tmp_path: Path) -> None:
     for arguments, named in (
         (["APP_4_ITEM"], "not nightly tables: APP_4_ITEM"),
         (["--start-date", "2025-10-01"], "start_date without end_date"),
         (["--start-date", "2025-10-01", "--end-date", "2999-01-01"], "end_date 2999-01-01 is in the future"),
     ):
-        refused = command_line(stage, monkeypatch, tmp_path, *arguments)
+        refused = invoked(cli.audit, stage.environment(tmp_path), *arguments)
         assert isinstance(refused.exception, BadRequest)
         assert named in str(refused.exception)

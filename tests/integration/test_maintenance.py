@@ -9,10 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-import typer
-from click.testing import Result
 from psycopg import sql
-from typer.testing import CliRunner
 
 from include import catalog
 from include.catalog import Catalog, Table
@@ -26,6 +23,7 @@ from include.metadata import etl_progress, now
 from include.replication.claims import whole_table
 from include.settings import Settings
 from include.windows import WHOLE
+from tests.integration.commands import invoked
 from tests.integration.conftest import OCTOBER, Stage
 from tests.integration.helpers import CATALOG, SALES, load, load_all, one, replica_of
 
@@ -229,31 +227,20 @@ def test_the_hash_says_whether_rows_are_the_same_in_any_order(stage: Stage, ware
 # the command line
 
 
-def command_line(stage: Stage, monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> Result:
-    for name, value in stage.environment(folder).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COLUMNS", "250")
-    app = typer.Typer()
-    app.command()(cli.maintain)
-    return CliRunner().invoke(app, list(arguments))
-
-
-def test_the_command_tells_what_it_did_and_fails_for_a_breach(
-    stage: Stage, warehouse: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    done = command_line(stage, monkeypatch, tmp_path, EODLOG.name, SALES.name, "--date", "2025-10-31")
+def test_the_command_tells_what_it_did_and_fails_for_a_breach(stage: Stage, warehouse: Any, tmp_path: Path) -> None:
+    done = invoked(cli.maintain, stage.environment(tmp_path), EODLOG.name, SALES.name, "--date", "2025-10-31")
     assert done.exit_code == 0
     made = "4 indexes made, 0 dropped, 2 views changed, 1 tables audited, 7 metrics measured"
     assert made in " ".join(done.output.split())
 
     insert(warehouse, SALES, {**in_window(), "ID": None})
-    failed = command_line(stage, monkeypatch, tmp_path, SALES.name, "--date", "2025-10-31")
+    failed = invoked(cli.maintain, stage.environment(tmp_path), SALES.name, "--date", "2025-10-31")
     assert failed.exit_code == 1
     assert "null_keys" in failed.output
 
 
-def test_the_command_refuses_what_makes_no_sense(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_command_refuses_what_makes_no_sense(stage: Stage, tmp_path: Path) -> None:
     for arguments, named in ((["APP_4_STAFF"], "APP_4_STAFF"), (["--date", "2999-01-01"], "in the future")):
-        refused = command_line(stage, monkeypatch, tmp_path, *arguments)
+        refused = invoked(cli.maintain, stage.environment(tmp_path), *arguments)
         assert isinstance(refused.exception, BadRequest)
         assert named in str(refused.exception)

@@ -25,6 +25,7 @@ from tests.integration.helpers import (
     load,
     progress_rows,
     source_rows,
+    spoil_inserts,
     staging_tables,
     warehouse_rows,
 )
@@ -165,13 +166,7 @@ def test_days_that_differ_after_the_repair_are_checked_once_more(stages: Stages)
 def test_a_warehouse_that_changes_values_is_called_a_mismatch(stages: Stages) -> None:
     stage = stages.loaded(SALES)
     change(stage, lambda c: late_fix(c, SALES, DAY, 2, 1))
-    with stage.connect_warehouse() as connection:
-        connection.execute("""
-            CREATE FUNCTION dbo.spoil() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN NEW."BILL_REMARK" := 'spoilt'; RETURN NEW; END $$;
-            CREATE TRIGGER spoil BEFORE INSERT ON dbo."com_5013_APP_4_SALES_202510"
-            FOR EACH ROW EXECUTE FUNCTION dbo.spoil()
-        """)
+    spoil_inserts(stage)
     watch = Watch()
     with pytest.raises(CountMismatch, match=r"APP_4_SALES: .* differ on 2025-10-15 after the repair, .* again"):
         reconcile(stage.run(), SALES, DAY, watch, level=Level.CHECKSUM)

@@ -36,6 +36,7 @@ from tests.integration.helpers import (
     replica_of,
     source_of,
     source_rows,
+    spoil_inserts,
     warehouse_rows,
 )
 
@@ -270,13 +271,7 @@ def test_a_window_that_differs_after_publishing_is_read_once_more(stage: Stage) 
 
 def test_a_warehouse_that_changes_values_is_called_a_mismatch(stages: Stages) -> None:
     stage = stages.loaded(SALES, OCTOBER)
-    with stage.connect_warehouse() as connection:
-        connection.execute("""
-            CREATE FUNCTION dbo.spoil() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN NEW."BILL_REMARK" := 'spoilt'; RETURN NEW; END $$;
-            CREATE TRIGGER spoil BEFORE INSERT ON dbo."com_5013_APP_4_SALES_202510"
-            FOR EACH ROW EXECUTE FUNCTION dbo.spoil()
-        """)
+    spoil_inserts(stage)
     watch = Watch()
     with pytest.raises(CountMismatch, match=r"APP_4_SALES 2025-10-05..2025-10-20: .* differ on 2025-10-05, .* again"):
         replicate(stage.run("second"), SALES, PART, watch)
