@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from include.cdc.changes import TargetTable
 from include.cdc.targets.base import Alteration, Target
-from include.cdc.values import is_supported, split
+from include.cdc.values import has_digits_of, is_supported, split
 from include.errors import SchemaMismatch
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,8 @@ def follow(session: Target, target: TargetTable, drift: Drift, missing_values: M
         dropped = session.unmarked(target, drift.dropped) if drift.dropped else {}
         _refuse_renamed(target, drift, dropped)
         defaults = {name: value for name in drift.added if (value := missing_values.get(name)) is not None}
-        session.alter(target, Alteration(drift.added, defaults, drift.widened, dropped))
+        if drift.added or drift.widened or dropped:
+            session.alter(target, Alteration(drift.added, defaults, drift.widened, dropped))
     for what, names in (("added", drift.added), ("dropped", dropped), ("widened", drift.widened)):
         if names:
             log.info("%s: columns %s at the source: %s", target.source, what, ", ".join(names))
@@ -93,8 +94,7 @@ def _is_wider(type_: str, other: str) -> bool:
     base, lengths = split(type_)
     other_base, other_lengths = split(other)
     if base == "numeric" and other_base == "numeric" and lengths and other_lengths:
-        (precision, scale), (other_precision, other_scale) = lengths, other_lengths
-        return scale >= other_scale and precision - scale >= other_precision - other_scale
+        return has_digits_of(lengths, other_lengths)
     if base == other_base and base in (*_PRECISE, "numeric", "character varying"):
         longest = _DIGITS if base in _PRECISE else None
         return _length(lengths, longest) >= _length(other_lengths, longest)

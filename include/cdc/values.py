@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -52,6 +52,12 @@ def split(type_text: str) -> tuple[str, tuple[int, ...]]:
         return type_text, ()
     base, lengths, zone, array = found.groups()
     return f"{base}{zone or ''}{array or ''}", tuple(int(part) for part in lengths.split(",")) if lengths else ()
+
+
+def has_digits_of(digits: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether a number of a precision and scale has all digits of another one, before and behind the point."""
+    (precision, scale), (other_precision, other_scale) = digits, others
+    return scale >= other_scale and precision - scale >= other_precision - other_scale
 
 
 def is_supported(type_text: str) -> bool:

@@ -235,6 +235,13 @@ def test_a_text_that_a_column_refuses_is_named_by_the_column() -> None:
         mssql_copies.convert(found, "cdc_1", types, 2)  # type: ignore[arg-type]
 
 
+def test_rows_are_looked_through_once_where_all_of_them_fit() -> None:
+    for number, looks in ((None, 1), (0, 2)):
+        found = Written({"SELECT COUNT_BIG": Result(rows=[(1, number)])})
+        mssql_copies.convert(found, "cdc_1", {"id": column_type("bigint")}, 1, strict=False)  # type: ignore[arg-type]
+        assert sum("CASE WHEN" in statement for statement in found.said) == looks
+
+
 def test_texts_travel_in_batches() -> None:
     rows = [("1", None), ("2", "ü")]
     (batch,) = mssql_copies.batches(rows, ["a", "b"])

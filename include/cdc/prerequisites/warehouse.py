@@ -49,16 +49,14 @@ def warehouse_problems(replication: Replication, warehouse: Connection, tables: 
 def _names(replication: Replication, warehouse: Connection, tables: Sequence[str]) -> list[Problem]:
     is_mssql = warehouse.kind == "mssql"
     longest = warehouse_mssql.LONGEST_NAME if is_mssql else warehouse_postgres.LONGEST_NAME
-    sources, cases = defaultdict(list), defaultdict(list)
+    sources = defaultdict(list)
     for name in tables:
-        cases[name.casefold() if is_mssql else name].append(name)
         # a database of SQL Server may take both cases for one name
         named = replication.target_of(name)
         sources[named.casefold() if is_mssql else named].append(name)
     problems = [
         Problem(f"{', '.join(several)} differ in case only", "leave one of them out by `exclude`")
-        for several in cases.values()
-        if len(several) > 1
+        for several in (warehouse_mssql.alike(tables) if is_mssql else [])
     ]
     for several in sources.values():
         target = replication.target_of(several[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from include.cdc.models import Replication
@@ -65,20 +65,25 @@ def column_problems(replication: Replication, source: SourceTable, columns: Colu
     table, without = source.name, replication.without.get(source.name, ())
     kept = {name: type_ for name, type_ in columns.items() if name not in without}
     problems = []
-    cases = defaultdict(list)
     for name, type_ in kept.items():
-        cases[name.casefold()].append(name)
         if _precision(type_) > MOST_PRECISION:
             text = f"{table}: {name} is {type_}, a decimal has {MOST_PRECISION} digits"
             problems.append(Problem(text, "leave it out by `without`"))
         if name in source.key and is_rewritten(replication.kind, type_):
             text = f"{table}: {name} is {type_} and part of the key, which SQL Server has only as a text"
             problems.append(Problem(text, "leave the table out by `exclude`"))
-    for several in cases.values():
-        if len(several) > 1:
-            text = f"{table}: columns {', '.join(several)} differ in case only"
-            problems.append(Problem(text, "leave one of them out by `without`"))
+    for several in alike(kept):
+        text = f"{table}: columns {', '.join(several)} differ in case only"
+        problems.append(Problem(text, "leave one of them out by `without`"))
     return problems
+
+
+def alike(names: Iterable[str]) -> list[list[str]]:
+    """Return names that differ in case only: a database may take them for one."""
+    found = defaultdict(list)
+    for name in names:
+        found[name.casefold()].append(name)
+    return [several for several in found.values() if len(several) > 1]
 
 
 def _precision(type_: str) -> int:

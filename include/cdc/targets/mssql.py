@@ -17,7 +17,6 @@ from include.cdc.comparison import TableComparison
 from include.cdc.sources.base import Rows, SourceTable
 from include.cdc.targets import mssql_columns, mssql_copies
 from include.cdc.targets.base import STAGING, Alteration, Columns, Refused, Shape, Target
-from include.cdc.targets.mssql_columns import relation
 from include.cdc.targets.mssql_writer import MssqlWriter
 from include.connections import Connection
 from include.engines.mssql.connect import sqlalchemy_engine
@@ -25,6 +24,7 @@ from include.engines.mssql.ddl import create_schema
 from include.engines.mssql.drivers import driver_for
 from include.engines.mssql.errors import translated
 from include.engines.mssql.publish import TAKE_LOCK
+from include.engines.mssql.sql import relation
 from include.errors import BreaksConstraint, LockTimeout, RetailSyncError, TransientError
 
 Key = Sequence[str] | None

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from include.cdc.changes import TargetTable
 from include.cdc.targets.base import Alteration, Columns, Shape
 from include.cdc.targets.mssql_types import column_type
-from include.engines.mssql.sql import literal, names, quoted
+from include.cdc.values import has_digits_of
+from include.engines.mssql.sql import literal, names, quoted, relation
 from include.errors import SchemaMismatch
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ JOIN sys.columns AS c ON c.object_id = d.parent_object_id AND c.column_id = d.pa
 WHERE d.parent_object_id = OBJECT_ID(?) AND c.name = ?
 """
 KEY_NAME = "SELECT name FROM sys.key_constraints WHERE type = 'PK' AND parent_object_id = OBJECT_ID(?)"
-#: Bytes that the key of a clustered index takes, and of a text's unit.
+#: Bytes that the key of a clustered index takes.
 _MOST_KEY = 900
 
 
@@ -101,7 +102,7 @@ def alter(session: sa.Connection, table: TargetTable, change: Alteration) -> Non
 
 def _assert_wider(table: TargetTable, name: str, type_: str) -> None:
     before, after = column_type(table.columns[name]), column_type(type_)
-    if after.is_decimal and before.is_decimal and not after.holds(before):
+    if before.digits and after.digits and not has_digits_of(after.digits, before.digits):
         text = f"column {name} is {type_} at the source, and {after.declared} does not hold all of {before.declared}"
         raise SchemaMismatch(f"{table.source}: {text}; leave it out by `without`")
 
@@ -126,11 +127,6 @@ def _assert_held(session: sa.Connection, table: TargetTable, name: str, type_: s
     if session.exec_driver_sql(query).scalar():
         text = f"the default of its new column {name} is none of {of.declared}"
         raise SchemaMismatch(f"{table.source}: {text}; leave it out by `without`")
-
-
-def relation(schema: str, name: str) -> str:
-    """Return the quoted name of a table."""
-    return f"{quoted(schema)}.{quoted(name)}"
 
 
 def note(session: sa.Connection, schema: str, name: str, columns: Columns) -> None:
@@ -162,12 +158,6 @@ def retype(table: TargetTable, name: str, type_: str) -> str:
 
 def primary_key(target: str, columns: Columns, key: Sequence[str]) -> str:
     """Return the statement that gives a table its key, clustered where its bytes allow it."""
-    width = sum(_width(columns[name]) for name in key)
+    width = sum(column_type(columns[name], is_key=True).size for name in key)
     kind = "CLUSTERED" if width <= _MOST_KEY else "NONCLUSTERED"
     return f"ALTER TABLE {target} ADD PRIMARY KEY {kind} ({names(key)})"
-
-
-def _width(type_: str) -> int:
-    declared = column_type(type_, is_key=True).declared
-    size, is_long = declared.partition("(")[2].partition(")")[0], declared.startswith(("nvarchar", "varbinary"))
-    return (2 if declared.startswith("nvarchar") else 1) * int(size) if is_long else 17

@@ -11,9 +11,8 @@ from include.cdc.comparison import SAMPLE, TableComparison
 from include.cdc.names import DELETED_AT
 from include.cdc.sources.base import Rows, SourceTable
 from include.cdc.targets.base import STAGING
-from include.cdc.targets.mssql_columns import relation
 from include.cdc.targets.mssql_copies import types_of
-from include.engines.mssql.sql import quoted
+from include.engines.mssql.sql import quoted, relation
 
 if TYPE_CHECKING:
     from include.cdc.targets.mssql import MssqlTarget

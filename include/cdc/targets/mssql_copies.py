@@ -9,10 +9,9 @@ from include.cdc.changes import TargetTable
 from include.cdc.names import DELETED_AT
 from include.cdc.targets import mssql_columns
 from include.cdc.targets.base import STAGING, Alteration, Columns, Texts
-from include.cdc.targets.mssql_columns import relation
 from include.cdc.targets.mssql_texts import Types, refusal, values
 from include.cdc.targets.mssql_types import ColumnType, column_type
-from include.engines.mssql.sql import names, quoted
+from include.engines.mssql.sql import names, quoted, relation
 from include.errors import SchemaMismatch, TransientError, ValueDoesNotFit
 
 if TYPE_CHECKING:
@@ -114,8 +113,9 @@ def convert(session: sa.Connection, staging: str, types: Types, sent: int, *, st
     if strict and number is not None:
         name, type_ = list(types.items())[number]
         raise ValueDoesNotFit(f"column {name}: {type_.declared} cannot hold a value; leave the column out by `without`")
+    fitting = "" if number is None else f" WHERE ({refuses}) IS NULL"
     into = f"INSERT INTO {relation(STAGING, staging)} ({names(types)})"
-    session.exec_driver_sql(f"{into} SELECT {values(types, texts)} {source} WHERE ({refuses}) IS NULL")
+    session.exec_driver_sql(f"{into} SELECT {values(types, texts)} {source}{fitting}")
     return sent
 
 

@@ -18,6 +18,8 @@ _SCALE = 12
 _MOST_TEXT = 4000
 #: Characters of a key: 900 bytes of the 1,700 that an index takes.
 _KEY_TEXT, _KEY_BYTES = 450, 900
+#: Of a value that is neither text nor bytes: a decimal takes them.
+_MOST_BYTES = 17
 #: Keys are told apart as PostgreSQL does: by case, accents and width.
 _COLLATION = "Latin1_General_100_BIN2"
 
@@ -61,6 +63,8 @@ class ColumnType:
     :param written: the expression of a text from the value ``{0}``.
     :param is_text: whether it is compared by a collation.
     :param is_padded: whether values are equal to it that have more blanks, or bytes of zero, at their ends.
+    :param digits: precision and scale of a decimal.
+    :param size: the most bytes that a value takes in a key.
     """
 
     declared: str
@@ -69,21 +73,13 @@ class ColumnType:
     written: str = "CONVERT(nvarchar(max), {0})"
     is_text: bool = False
     is_padded: bool = False
+    digits: tuple[int, int] | None = None
+    size: int = _MOST_BYTES
 
     @property
     def plain(self) -> str:
         """The type without a collation, as an expression names it."""
         return self.declared.partition(" COLLATE ")[0]
-
-    @property
-    def is_decimal(self) -> bool:
-        """Whether it is a number of so many digits."""
-        return self.declared.startswith("decimal")
-
-    def holds(self, other: ColumnType) -> bool:
-        """Whether a decimal has all digits of another one, before and behind the point."""
-        (precision, scale), (others, of_other) = (map(int, type_.declared[8:-1].split(",")) for type_ in (self, other))
-        return scale >= of_other and precision - scale >= others - of_other
 
     def refuses(self, text: str) -> str:
         """Return the condition that a text, given as an expression, cannot be a value."""
@@ -122,7 +118,12 @@ def column_type(type_text: str, *, is_key: bool = False) -> ColumnType:
         lossy = f"DATALENGTH({{0}}) > {2 * (2 * _KEY_BYTES + 2)}" if is_key else None
         converted = f"TRY_CONVERT(varbinary({length}), SUBSTRING({{0}}, 3, DATALENGTH({{0}})), 2)"
         return ColumnType(
-            f"varbinary({length})", converted, lossy, "N'\\x' + CONVERT(nvarchar(max), {0}, 2)", is_padded=True
+            f"varbinary({length})",
+            converted,
+            lossy,
+            "N'\\x' + CONVERT(nvarchar(max), {0}, 2)",
+            is_padded=True,
+            size=_KEY_BYTES,
         )
     return _text(lengths[0] if lengths and base.startswith("character") else None, is_key=is_key)
 
@@ -135,7 +136,7 @@ def _numeric(lengths: tuple[int, ...]) -> ColumnType:
     declared = f"decimal({precision},{scale})"
     digits = f"SUBSTRING({{0}}, CHARINDEX(N'.', {{0}}) + {scale + 1}, {_MOST_TEXT})"
     lossy = f"(CHARINDEX(N'.', {{0}}) > 0 AND {digits} LIKE N'%[^0]%')"
-    return ColumnType(declared, f"TRY_CONVERT({declared}, {{0}})", lossy)
+    return ColumnType(declared, f"TRY_CONVERT({declared}, {{0}})", lossy, digits=(precision, scale))
 
 
 def _text(length: int | None, *, is_key: bool) -> ColumnType:
@@ -150,4 +151,5 @@ def _text(length: int | None, *, is_key: bool) -> ColumnType:
     converted = f"CONVERT({declared}, {{0}})" if units else "{0}"
     lossy = f"DATALENGTH({{0}}) > {2 * units}" if units else None
     collated = f"{declared} COLLATE {_COLLATION}" if is_key else declared
-    return ColumnType(collated, converted, lossy, "{0}", is_text=True, is_padded=True)
+    size = 2 * (units or _KEY_TEXT)
+    return ColumnType(collated, converted, lossy, "{0}", is_text=True, is_padded=True, size=size)

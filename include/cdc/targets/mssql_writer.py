@@ -13,7 +13,7 @@ from include.cdc.names import DELETED_AT
 from include.cdc.targets.base import Texts, Writer
 from include.cdc.targets.mssql_texts import REFUSES, TextTable, Types
 from include.cdc.targets.mssql_types import ColumnType, column_type
-from include.engines.mssql.sql import names, quoted
+from include.engines.mssql.sql import names, quoted, relation
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -87,7 +87,7 @@ class MssqlWriter(Writer):
 
     @property
     def _target(self) -> str:
-        return f"{quoted(self.table.schema)}.{quoted(self.table.name)}"
+        return relation(self.table.schema, self.table.name)
 
     def _types(self, columns: Sequence[str]) -> dict[str, ColumnType]:
         return {column: column_type(self.table.columns[column], is_key=column in self.table.key) for column in columns}

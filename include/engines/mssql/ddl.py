@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from include.catalog import Catalog, SqlType, Table
 from include.engines.mssql import partitions
-from include.engines.mssql.sql import Statement, declarations, literal, names, quoted, target_name
+from include.engines.mssql.sql import Statement, declarations, literal, names, quoted, relation, target_name
 from include.engines.mssql.types import declared, staged
 from include.engines.staging import STAGING_SCHEMA, staging_name
 from include.windows import Span, Window
@@ -17,7 +17,7 @@ from include.windows import Span, Window
 
 def staging_table(table: Table, span: Span) -> str:
     """Return the quoted name of a span's staging table."""
-    return f"{quoted(STAGING_SCHEMA)}.{quoted(staging_name(table, span))}"
+    return relation(STAGING_SCHEMA, staging_name(table, span))
 
 
 def replica_ddl(catalog: Catalog, partitioned: Window | None = None) -> list[str]:

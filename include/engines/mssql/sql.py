@@ -37,6 +37,11 @@ def quoted(name: str) -> str:
     return f"[{name.replace(']', ']]')}]"
 
 
+def relation(schema: str, name: str) -> str:
+    """Return the quoted name of a table."""
+    return f"{quoted(schema)}.{quoted(name)}"
+
+
 def names(columns: Iterable[str]) -> str:
     """Return quoted names with commas between."""
     return ", ".join(map(quoted, columns))
@@ -54,7 +59,7 @@ def literal(text: str) -> str:
 
 def source_name(table: Table) -> str:
     """Return the quoted name of the table at the source."""
-    return f"{quoted(table.source_schema)}.{quoted(table.name)}"
+    return relation(table.source_schema, table.name)
 
 
 def source_relation(table: Table, secret: bytes | None) -> str:
@@ -88,7 +93,7 @@ def _hashed(column: str, inner: bytes, outer: bytes) -> str:
 
 def target_name(table: Table) -> str:
     """Return the quoted name of the table in the warehouse."""
-    return f"{quoted(table.target_schema)}.{quoted(table.target_table)}"
+    return relation(table.target_schema, table.target_table)
 
 
 def business_date(table: Table) -> str:
